@@ -1,0 +1,36 @@
+"""The bundle: one file (or folder) that holds a model as stages, with everything needed to run and to check it."""
+
+from __future__ import annotations
+
+from mmedge.bundle.goldens import Golden, read_goldens, write_goldens
+from mmedge.bundle.inputs import ImageInput, Input, TensorInput, TensorSpec, TextInput
+from mmedge.bundle.manifest import FORMAT, Cost, FileEntry, Manifest, Stage, Variant
+from mmedge.bundle.reader import Bundle, open_bundle
+from mmedge.bundle.tasks import Classify, Embed, Ground, Raw, Task
+from mmedge.bundle.writer import pack, publish
+
+__all__ = [
+    "FORMAT",
+    "Bundle",
+    "Classify",
+    "Cost",
+    "Embed",
+    "FileEntry",
+    "Golden",
+    "Ground",
+    "ImageInput",
+    "Input",
+    "Manifest",
+    "Raw",
+    "Stage",
+    "Task",
+    "TensorInput",
+    "TensorSpec",
+    "TextInput",
+    "Variant",
+    "open_bundle",
+    "pack",
+    "publish",
+    "read_goldens",
+    "write_goldens",
+]
