@@ -7,7 +7,7 @@ from mmedge.bundle.inputs import ImageInput, Input, TensorInput, TensorSpec, Tex
 from mmedge.bundle.manifest import FORMAT, Cost, FileEntry, Manifest, Stage, Variant
 from mmedge.bundle.reader import Bundle, open_bundle
 from mmedge.bundle.tasks import Classify, Embed, Ground, Raw, Task
-from mmedge.bundle.writer import pack, publish
+from mmedge.bundle.writer import pack, publish, seal, staging
 
 __all__ = [
     "FORMAT",
@@ -32,5 +32,7 @@ __all__ = [
     "pack",
     "publish",
     "read_goldens",
+    "seal",
+    "staging",
     "write_goldens",
 ]

@@ -45,26 +45,34 @@ def file_entries(folder: Path) -> dict[str, FileEntry]:
     return {p.relative_to(folder).as_posix(): _entry(p) for p in paths}
 
 
-def publish(folder: Path, manifest: Manifest, out: Path, *, form: str = "zip") -> Manifest:
-    """Write `manifest` with the hashes of what `folder` holds, and put the bundle in place as `out`.
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Write `manifest`, with the size and hash of every file of `folder` filled in, into `folder`: now it is a bundle.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    complete = replace(manifest, files=file_entries(folder))
+    with (folder / "manifest.json").open("wb") as file:
+        file.write(complete.dumps().encode())
+        file.flush()
+        os.fsync(file.fileno())
+    return complete
+
+
+def publish(folder: Path, out: Path, *, form: str = "zip") -> None:
+    """Put the sealed bundle `folder` in place as `out`; one that is there is replaced at once.
 
     Args:
-        folder: From `staging`; its content moves into the bundle.
-        manifest: Complete but for ``files``, which is filled in here.
-        out: The bundle's path; one that is there is replaced at once.
+        folder: From `staging`, sealed; a folder bundle takes it over.
+        out: The bundle's path.
         form: ``zip`` or ``folder``.
-
-    Returns:
-        The manifest as written.
 
     Raises:
         BundleWriteError: `form` is unknown, or `out` cannot be written.
     """
     if form not in ("zip", "folder"):
         raise BundleWriteError(f"form must be 'zip' or 'folder', got {form!r}")
-    complete = replace(manifest, files=file_entries(folder))
     try:
-        _write_synced(folder / "manifest.json", complete.dumps().encode())
         if form == "zip":
             pack(folder, out)
         else:
@@ -72,7 +80,6 @@ def publish(folder: Path, manifest: Manifest, out: Path, *, form: str = "zip") -
         _sync_folder(out.parent)
     except OSError as error:
         raise BundleWriteError(f"{out} was not written: {error}; nothing was left behind") from error
-    return complete
 
 
 def pack(folder: Path, out: Path) -> None:
@@ -126,13 +133,6 @@ def _entry(path: Path) -> FileEntry:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return FileEntry(path.stat().st_size, digest.hexdigest())
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

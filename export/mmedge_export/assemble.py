@@ -1,0 +1,117 @@
+"""Put a bundle together in a folder: stages, weights, tokenizer, goldens and a manifest whose parity is still open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import onnx_ir as ir
+
+import mmedge
+from mmedge.bundle import Cost, Golden, Input, Manifest, Stage, Task, TensorSpec, Variant, seal, write_goldens
+from mmedge.bundle.writer import file_entries
+from mmedge.errors import GraphError
+from mmedge_export.graph.emit import StageWriter
+from mmedge_export.graph.partition import StagePlan, partition
+from mmedge_export.graph.sizes import concrete_sizes
+from mmedge_export.options import Options
+
+PRECISION = "fp32"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is ready to be cut.
+
+    Attributes:
+        description: Framework, class and weights hash of the source.
+        graph: The prepared graph.
+        inputs: Contract of each modality.
+        tokenizer: Content of tokenizer.json, or None.
+        task: What the outputs mean.
+        goldens: Samples with the source's outputs; costs are counted for the first.
+    """
+
+    description: Mapping[str, str]
+    graph: ir.Model
+    inputs: Mapping[str, Input]
+    tokenizer: str | None
+    task: Task
+    goldens: list[Golden]
+
+
+def assemble(subject: Subject, folder: Path, name: str, options: Options) -> Manifest:
+    """Write everything of the bundle but the model card into `folder`, and seal it with an unverified manifest.
+
+    Raises:
+        GraphError: The graph cannot be cut.
+        OSError: The disk is full.
+    """
+    graph = subject.graph.graph
+    modalities = {spec.name: name for name, contract in subject.inputs.items() for spec in contract.tensors}
+    sizes = concrete_sizes(subject.graph, subject.goldens[0].inputs)
+    plans = partition(graph, modalities, sizes, merge_below=options.merge_below)
+    stages_folder = folder / "stages"
+    stages_folder.mkdir()
+    writer = StageWriter(stages_folder)
+    for plan in plans:
+        writer.write(subject.graph, plan, f"{plan.name}.{PRECISION}")
+    if subject.tokenizer is not None:
+        (folder / "tokenizer.json").write_text(subject.tokenizer, encoding="utf-8")
+    (folder / "goldens.npz").write_bytes(write_goldens(subject.goldens))
+    axes = _axes(subject)
+    manifest = Manifest(
+        name=options.name or name,
+        version=options.version,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        producer=f"mmedge {mmedge.__version__}",
+        license=options.license,
+        source=subject.description,
+        task=subject.task,
+        inputs=subject.inputs,
+        outputs=_specs(graph.outputs),
+        stages=tuple(_stage(plan, axes) for plan in plans),
+        variants={PRECISION: Variant(verified=False, tolerance=options.tolerance, errors={})},
+        files=file_entries(folder),
+    )
+    return seal(folder, manifest)
+
+
+def _stage(plan: StagePlan, axes: Mapping[str, int]) -> Stage:
+    return Stage(
+        name=plan.name,
+        label=tuple(sorted(plan.label)),
+        files={PRECISION: f"stages/{plan.name}.{PRECISION}.onnx"},
+        inputs=_specs(plan.inputs),
+        outputs=_specs(plan.outputs),
+        cost=Cost(plan.flops, plan.bytes, dict(axes)),
+    )
+
+
+def _specs(values: Iterable[ir.Value]) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(value) for value in values)
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    if value.dtype is None or value.name is None:
+        raise GraphError(
+            f"the dtype of {value.name!r} cannot be inferred: an operator without shape inference makes it"
+        )
+    dtype = {"FLOAT": "float32", "DOUBLE": "float64"}.get(value.dtype.name, value.dtype.name.lower())
+    shape = value.shape if value.shape is not None else ()
+    named = tuple(d if isinstance(d, int) else (d.value or f"{value.name}.{i}") for i, d in enumerate(shape))
+    return TensorSpec(value.name, dtype, named)
+
+
+def _axes(subject: Subject) -> dict[str, int]:
+    """The sizes of the named axes in the first sample, for which costs are counted."""
+    arrays = subject.goldens[0].inputs
+    specs = [spec for contract in subject.inputs.values() for spec in contract.tensors]
+    return {
+        axis: size
+        for spec in specs
+        for axis, size in zip(spec.shape, arrays[spec.name].shape, strict=True)
+        if isinstance(axis, str)
+    }

@@ -1,0 +1,68 @@
+"""Write the stages of a partition as ONNX files that share one file of weights."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO
+
+import onnx_ir as ir
+
+from mmedge_export.graph.partition import StagePlan
+
+WEIGHTS = "weights.bin"
+_EXTERNAL_FROM = 1024
+_ALIGNMENT = 64
+
+
+class StageWriter:
+    """Writes stages into a folder. Weights that several stages use are stored once.
+
+    Args:
+        folder: Existing, empty folder of the stages.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[bytes, ir.ExternalTensor] = {}
+        self._end = 0
+
+    def write(self, model: ir.Model, stage: StagePlan, name: str) -> None:
+        """Cut `stage` out of `model` and write it as ``NAME.onnx``; large weights go to the shared weights file.
+
+        Args:
+            model: The prepared graph that was partitioned; it is not changed.
+            stage: From `mmedge_export.graph.partition.partition`.
+            name: File name without its suffix.
+
+        Raises:
+            OSError: The disk is full or the folder cannot be written.
+        """
+        graph = ir.convenience.extract(model.graph, stage.inputs, stage.outputs)
+        graph.name = stage.name
+        with (self._folder / WEIGHTS).open("ab") as file:
+            for value in graph.initializers.values():
+                if value.const_value is not None and value.const_value.nbytes >= _EXTERNAL_FROM:
+                    value.const_value = self._place(value.const_value, file)
+        part = ir.Model(graph, ir_version=min(model.ir_version, 10), producer_name="mmedge")
+        part.opset_imports.update(model.opset_imports)
+        ir.save(part, self._folder / f"{name}.onnx")
+
+    def _place(self, tensor: ir.TensorProtocol, file: BinaryIO) -> ir.ExternalTensor:
+        data = tensor.tobytes()
+        digest = hashlib.sha256(f"{tensor.dtype.name} {tensor.shape}".encode() + data).digest()
+        if digest not in self._known:
+            padding = -self._end % _ALIGNMENT
+            file.write(b"\0" * padding)
+            file.write(data)
+            self._known[digest] = ir.ExternalTensor(
+                location=WEIGHTS,
+                offset=self._end + padding,
+                length=len(data),
+                dtype=tensor.dtype,
+                shape=ir.Shape(tensor.shape.numpy()),
+                name=tensor.name or digest.hex(),
+                base_dir=self._folder,
+            )
+            self._end += padding + len(data)
+        return self._known[digest]

@@ -1,0 +1,161 @@
+"""The stage partition: which part of a graph runs when which modality changes.
+
+A stage is all nodes of one label. What a stage needs from smaller labels becomes an input of it and an output of
+theirs. Two refinements keep it cheap: values that were only spread out (``Expand``) are cut before the spreading, and a
+stage that costs less than its own call is merged into its only consumer. Both move nodes to a larger label, which is
+always right: a larger label only runs more often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from mmedge.errors import GraphError
+from mmedge_export.graph.cost import node_flops
+from mmedge_export.graph.labels import CONSTANT, Label, label_values, reads
+from mmedge_export.graph.sizes import Sizes, value_bytes
+
+_SPREADING = frozenset({"Expand", "Tile", "Unsqueeze", "Reshape", "Cast", "CastLike", "Identity", "ConstantOfShape"})
+_FLOPS_PER_SECOND = 20e9
+_BYTES_PER_SECOND = 10e9
+CALL_SECONDS = 20e-6
+"""What one more engine call costs on a small machine; a stage that computes for less is merged into its consumer."""
+
+
+@dataclass
+class StagePlan:
+    """One stage of the partition.
+
+    Attributes:
+        label: The modalities on which it depends.
+        nodes: Its nodes, in graph order. A node can belong to several stages, if recomputing it is cheaper than a cut.
+        inputs: Graph inputs and outputs of smaller stages.
+        outputs: What larger stages or the caller need.
+        flops: Operations of one run, where shapes are known.
+        bytes: Weights, inputs and outputs, each once.
+    """
+
+    label: Label
+    nodes: list[ir.Node] = field(default_factory=list)
+    inputs: list[ir.Value] = field(default_factory=list)
+    outputs: list[ir.Value] = field(default_factory=list)
+    flops: int = 0
+    bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        return "+".join(sorted(self.label)) or "constant"
+
+
+def partition(
+    graph: ir.Graph, modalities: Mapping[str, str], sizes: Sizes, *, merge_below: float = CALL_SECONDS
+) -> list[StagePlan]:
+    """Split a prepared graph into stages.
+
+    Args:
+        graph: Prepared: flat, shapes inferred, no random nodes.
+        modalities: The modality of each input tensor, by the tensor's name.
+        sizes: Concrete shapes of one sample, by which cuts and merges are judged.
+        merge_below: Stages estimated to compute for less than this many seconds join their only consumer; 0 keeps all.
+
+    Returns:
+        The stages, smaller labels first, so that they can run in this order.
+
+    Raises:
+        GraphError: A value that would have to cross a cut is no tensor of known dtype.
+    """
+    merged: dict[Label, Label] = {}
+    while True:
+        stages = _Cut(graph, modalities, sizes, merged).stages()
+        pair = _mergeable(stages, set(graph.outputs), merge_below)
+        if pair is None:
+            return stages
+        small, large = pair
+        merged = {label: large if home == small else home for label, home in merged.items()} | {small: large}
+
+
+class _Cut:
+    """One cut of the graph under a given merging of labels."""
+
+    def __init__(
+        self, graph: ir.Graph, modalities: Mapping[str, str], sizes: Sizes, merged: Mapping[Label, Label]
+    ) -> None:
+        self._graph = graph
+        self._sizes = sizes
+        self._reads = reads(graph)
+        labels = label_values(graph, modalities)
+        self._home = {value: merged.get(label, label) if value.producer() else label for value, label in labels.items()}
+        self._wanted: dict[Label, dict[ir.Value, None]] = {}
+
+    def stages(self) -> list[StagePlan]:
+        for value in self._graph.outputs:
+            self._want(value)
+        done: list[StagePlan] = []
+        while pending := [label for label in self._wanted if label not in {stage.label for stage in done}]:
+            done.append(self._collect(max(pending, key=lambda label: (len(label), sorted(label)))))
+        return sorted(done, key=lambda stage: (len(stage.label), sorted(stage.label)))
+
+    def _want(self, value: ir.Value) -> None:
+        self._wanted.setdefault(self._home[value], {})[value] = None
+
+    def _collect(self, label: Label) -> StagePlan:
+        """Walk back from what is wanted of this label to where smaller stages or graph inputs take over."""
+        nodes: set[ir.Node] = set()
+        inputs: dict[ir.Value, None] = {}
+        stack = list(self._wanted[label])
+        while stack:
+            value = stack.pop()
+            node = value.producer()
+            if node is None:
+                if not value.is_initializer():
+                    inputs[value] = None
+            elif self._belongs(value, label):
+                if node not in nodes:
+                    nodes.add(node)
+                    stack.extend(self._reads[node])
+            else:
+                self._check_crossing(value)
+                inputs[value] = None
+                self._want(value)
+        stage = StagePlan(label, [n for n in self._graph if n in nodes], list(inputs), list(self._wanted[label]))
+        return self._count(stage)
+
+    def _belongs(self, value: ir.Value, label: Label) -> bool:
+        """Whether `value` is made inside the stage of `label`: its own, a constant, or only spread out from less."""
+        return self._home[value] in (label, CONSTANT) or self._spreads(value)
+
+    def _spreads(self, value: ir.Value) -> bool:
+        node = value.producer()
+        if node is None or node.op_type not in _SPREADING or value in self._graph.outputs:
+            return False
+        sources = [v for v in self._reads[node] if self._home[v] != CONSTANT]
+        before = sum(value_bytes(v, self._sizes) for v in sources)
+        after = value_bytes(value, self._sizes)
+        return 0 < before < after or (0 < before == after and any(self._spreads(v) for v in sources))
+
+    def _check_crossing(self, value: ir.Value) -> None:
+        if value.dtype is None or not isinstance(value.type, (ir.TensorType, type(None))):
+            node = value.producer()
+            raise GraphError(
+                f"value {value.name!r} of {node.op_type if node else 'an input'} would cross from one stage to another "
+                "and is no tensor of known type; keep it inside one part of the model"
+            )
+
+    def _count(self, stage: StagePlan) -> StagePlan:
+        stage.flops = sum(node_flops(node, self._sizes) for node in stage.nodes)
+        weights = {v for node in stage.nodes for v in self._reads[node] if v.is_initializer()}
+        stage.bytes = sum(value_bytes(v, self._sizes) for v in (*weights, *stage.inputs, *stage.outputs))
+        return stage
+
+
+def _mergeable(stages: list[StagePlan], kept: set[ir.Value], merge_below: float) -> tuple[Label, Label] | None:
+    """A stage that is too cheap to stand alone, and its only consumer."""
+    for stage in stages:
+        consumers = [s for s in stages if s is not stage and set(stage.outputs) & set(s.inputs)]
+        seconds = max(stage.flops / _FLOPS_PER_SECOND, stage.bytes / _BYTES_PER_SECOND)
+        if len(consumers) == 1 and not kept & set(stage.outputs) and seconds < merge_below:
+            return stage.label, consumers[0].label
+    return None

@@ -1,0 +1,63 @@
+"""What an export can be told, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmedge.bundle import Manifest
+from mmedge.verification import Verification
+from mmedge_export.graph.partition import CALL_SECONDS
+from mmedge_export.samples import Sample
+
+TOLERANCE = 1e-4
+"""Largest relative error, ||exported - source|| / ||source||, of an fp32 bundle."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an export can be told beyond the model itself.
+
+    Attributes:
+        name, version, license: For the manifest; the name defaults to the file's.
+        samples: Real inputs by which the bundle is checked; None takes synthetic ones.
+        form: ``zip`` or ``folder``.
+        tolerance: Largest accepted relative error against the source model.
+        force: Write a bundle that fails the parity gate, marked unverified.
+        merge_below: Stages that compute for less (estimated seconds) join their only consumer; 0 keeps every stage.
+        accuracy: Measured figures for the model card, as {figure: value}.
+        notes: A paragraph for the model card, Markdown.
+        progress: Show a progress bar; None shows it on a terminal.
+    """
+
+    name: str | None = None
+    version: str = "1"
+    license: str = "unknown"
+    samples: Sequence[Sample] | None = None
+    form: str = "zip"
+    tolerance: float = TOLERANCE
+    force: bool = False
+    merge_below: float = CALL_SECONDS
+    accuracy: Mapping[str, str] | None = None
+    notes: str = ""
+    progress: bool | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an export made.
+
+    Attributes:
+        path: The bundle.
+        manifest: Its manifest.
+        verification: The comparison with the source model, run by the device runtime itself.
+        warnings: What the user should know, in words.
+        seconds: How long it took.
+    """
+
+    path: Path
+    manifest: Manifest
+    verification: Verification
+    warnings: tuple[str, ...]
+    seconds: float
