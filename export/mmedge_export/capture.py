@@ -18,6 +18,8 @@ from mmedge.bundle import TensorSpec
 from mmedge.errors import ExportError
 
 OPSET = 20
+EXTERNAL_FROM = 1 << 30
+"""Bytes of weights from which they are written beside the ONNX file, which ends at 2 GB."""
 Array = npt.NDArray[np.generic]
 
 
@@ -60,7 +62,12 @@ class TorchSource:
         except Exception as error:
             # Whatever the user's module raises is the cause to show.
             shapes = {name: list(a.shape) for name, a in inputs.items()}
-            raise ExportError(f"the module cannot be called with {shapes}: {type(error).__name__}: {error}") from error
+            hint = (
+                "; wrong tokenizer? its token ids must fit the embedding table" if isinstance(error, IndexError) else ""
+            )
+            raise ExportError(
+                f"the module cannot be called with {shapes}: {type(error).__name__}: {error}{hint}"
+            ) from error
         named = _named(result, self._names)
         return {name: _to_numpy(tensor) for name, tensor in named.items()}
 
@@ -96,7 +103,7 @@ class TorchSource:
             raise ExportError(f"torch.onnx.export cannot trace the module: {_first_lines(error)}") from error
         if program is None:
             raise ExportError("torch.onnx.export returned no program")
-        program.save(path, external_data=_bytes(self._module) > 1 << 30)
+        program.save(path, external_data=_bytes(self._module) > EXTERNAL_FROM)
         return path
 
 

@@ -115,7 +115,13 @@ class Text:
     def contract(self) -> TextInput:
         if self.template.count("{}") != 1:
             raise ExportError(f"template must hold {{}} once, got {self.template!r}")
-        size = self.vocab_size or Tokenizer.from_str(self.tokenizer_json).get_vocab_size()
+        largest = max(Tokenizer.from_str(self.tokenizer_json).get_vocab().values(), default=0)
+        size = self.vocab_size or largest + 1
+        if largest >= size:
+            raise ExportError(
+                f"wrong tokenizer: it gives token ids up to {largest}, the model's embedding table has {size} rows; "
+                "use the tokenizer that the model was trained with"
+            )
         return TextInput(
             ids=TensorSpec(self.ids, self.dtype, self.axes),
             mask=None if self.mask is None else TensorSpec(self.mask, self.dtype, self.axes),

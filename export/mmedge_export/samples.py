@@ -108,7 +108,7 @@ def _given_or_made(contract: TensorInput, sample: Sample, index: int) -> dict[st
     tensors: dict[str, Array] = {}
     for spec in contract.tensors:
         if spec.name in sample.tensors:
-            tensors[spec.name] = np.ascontiguousarray(sample.tensors[spec.name])
+            tensors[spec.name] = np.array(sample.tensors[spec.name], order="C")
         elif spec.dtype.startswith("float"):
             shape = [_AXIS_SIZES[index % len(_AXIS_SIZES)] if isinstance(a, str) else a for a in spec.shape]
             tensors[spec.name] = random.standard_normal(shape).astype(spec.dtype)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnx.parser
+import onnx_ir as ir
 import onnxruntime
 
 from mmedge.bundle import TensorSpec

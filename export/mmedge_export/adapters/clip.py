@@ -63,7 +63,7 @@ def load(folder: Path, task: str) -> tuple[torch.nn.Module, dict[str, Declaratio
     if task not in tasks:
         raise ExportError(f"CLIP offers the tasks {' and '.join(tasks)}, got {task!r}")
     clip = _part(folder, "weights", lambda: _weights(folder))
-    tokenizer = _part(folder, "tokenizer", lambda: CLIPTokenizer.from_pretrained(folder, local_files_only=True))
+    tokenizer = _part(folder, "tokenizer", lambda: _tokenizer(folder))
     processor = _part(folder, "preprocessor", lambda: _processor(folder))
     inputs: dict[str, Declaration] = {
         "image": _image(processor, clip.config.vision_config.image_size),
@@ -85,6 +85,15 @@ def _weights(folder: Path) -> CLIPModel:
         # transformers fills absent weights with random numbers and only logs it.
         raise ValueError(f"model.safetensors lacks {len(missing)} weights, such as {missing[0]}")
     return cast(CLIPModel, model.eval())
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    # transformers makes an empty tokenizer of a folder that has none, without a word.
+    if not (folder / "tokenizer.json").is_file() and not all(
+        (folder / n).is_file() for n in ("vocab.json", "merges.txt")
+    ):
+        raise FileNotFoundError("no tokenizer.json, and no vocab.json with merges.txt")
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def _processor(folder: Path) -> CLIPImageProcessorPil:

@@ -1,6 +1,6 @@
 """Bring a graph into the form that labelling needs: declared inputs, one flat graph, shapes inferred, constants folded.
 
-Requires: an ONNX model of opset 13 or newer. Ensures: no functions, every input carries its declared axes, no node that
+Requires: an ONNX model. Ensures: opset 13 or newer, no functions, every input carries its declared axes, no node that
 only re-reads a shape of an input hangs on a large tensor.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import onnx
+import onnx.version_converter
 import onnx_ir as ir
 import onnxscript.optimizer
 from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass, ShapeInferencePass
@@ -21,6 +23,7 @@ _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
 _OLDEST_OPSET = 13
+_NEW_OPSET = 17
 _IR_NAMES = {"float32": "FLOAT", "float64": "DOUBLE"}
 
 
@@ -39,7 +42,16 @@ def load_graph(path: Path) -> ir.Model:
         raise ExportError(f"{path} is no readable ONNX model: {error}") from error
     if not model.graph.inputs and not model.graph.outputs:
         raise ExportError(f"{path} is no ONNX model with inputs and outputs")
-    return model
+    return model if model.opset_imports.get("", 0) >= _OLDEST_OPSET else _upgraded(path)
+
+
+def _upgraded(path: Path) -> ir.Model:
+    """Old files keep axes and the like in attributes, which neither folding nor engines expect any more."""
+    try:
+        return ir.from_proto(onnx.version_converter.convert_version(onnx.load(path), _NEW_OPSET))
+    except Exception as error:
+        # The converter raises bare RuntimeError and its own C++ errors.
+        raise GraphError(f"{path} has an old opset and cannot be brought to opset {_NEW_OPSET}: {error}") from error
 
 
 def prepare(model: ir.Model, tensors: Iterable[TensorSpec]) -> None:
@@ -52,9 +64,6 @@ def prepare(model: ir.Model, tensors: Iterable[TensorSpec]) -> None:
     Raises:
         GraphError: The graph and the declaration disagree, or a node cannot be staged; the message names it.
     """
-    opset = model.opset_imports.get("", 0)
-    if opset < _OLDEST_OPSET:
-        raise GraphError(f"the graph has opset {opset}; at least {_OLDEST_OPSET} is needed: convert or export it again")
     InlinePass()(model)
     bind_inputs(model.graph, {spec.name: spec for spec in tensors})
     refuse_random(model.graph)

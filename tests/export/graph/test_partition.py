@@ -125,8 +125,9 @@ def test_a_nested_if_depends_on_what_the_inner_one_captures(tmp_path: Path) -> N
 def test_a_text_mask_expanded_to_the_tokens_of_the_image_is_cut_before_the_expansion(tmp_path: Path) -> None:
     model = parse("""
         g (float[1,50,8] image, float[n,6] mask) => (float[n,50,6] scores)
-        <int64[1] one = {1}, int64[3] tall = {1, 50, 1}, float[8,6] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,
-         7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3}>
+        <int64[1] one = {1}, int64[3] tall = {1, 50, 1},
+         float[8,6] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,
+                         9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3}>
         { tokens = MatMul(image, w)
           inverse = Neg(mask)
           row = Unsqueeze(inverse, one)
