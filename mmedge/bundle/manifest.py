@@ -250,7 +250,9 @@ def _check_names(manifest: Manifest) -> None:
 
 
 def _check_flow(manifest: Manifest) -> None:
-    known = {tensor.name for contract in manifest.inputs.values() for tensor in contract.tensors}
+    known: dict[str, set[str]] = {}
+    for modality, contract in manifest.inputs.items():
+        _define(known, contract.tensors, {modality}, f"modality {modality!r}")
     for stage in manifest.stages:
         missing = [t.name for t in stage.inputs if t.name not in known]
         if missing:
@@ -258,10 +260,26 @@ def _check_flow(manifest: Manifest) -> None:
                 f"manifest: stage {stage.name!r} needs {', '.join(missing)}, which no model input and no earlier stage "
                 "gives; a stage is missing or out of order"
             )
-        known.update(t.name for t in stage.outputs)
+        # A stage runs when a modality of its label changes: one that it reads and does not name would go stale.
+        hidden = {modality for t in stage.inputs for modality in known[t.name]} - set(stage.label)
+        if hidden:
+            raise BundleFormatError(
+                f"manifest: stage {stage.name!r} has the label {list(stage.label)} and reads {sorted(hidden)} as well; "
+                "export the bundle again"
+            )
+        _define(known, stage.outputs, set(stage.label), f"stage {stage.name!r}")
     lost = [t.name for t in manifest.outputs if t.name not in known]
     if lost:
         raise BundleFormatError(f"manifest: no stage gives the outputs {', '.join(lost)}; a stage is missing")
     absent = [name for name in manifest.task.outputs if name not in {t.name for t in manifest.outputs}]
     if absent:
         raise BundleFormatError(f"manifest: the task needs outputs {', '.join(absent)}, which the model does not have")
+
+
+def _define(known: dict[str, set[str]], tensors: tuple[TensorSpec, ...], label: set[str], giver: str) -> None:
+    for tensor in tensors:
+        if tensor.name in known:
+            raise BundleFormatError(
+                f"manifest: {giver} gives {tensor.name!r}, which is given already; names must differ"
+            )
+        known[tensor.name] = label

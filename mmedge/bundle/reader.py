@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import mmap
 import os
 import tempfile
 import zipfile
+import zlib
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -20,6 +22,7 @@ MAX_BYTES = 16 << 30
 """Largest bundle that is opened unless the caller raises the bound."""
 
 _MAX_FILES = 4096
+_MAX_DIRECTORY = 4 << 20
 _MAX_MANIFEST = 8 << 20
 
 
@@ -170,6 +173,18 @@ class _Folder:
         return self._views[name]
 
 
+class _ZipDirectory(io.FileIO):
+    """A zip of which only the directory is read, and no more of it than 4096 members may take: millions of names would
+    fill the memory before anybody could count them."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MAX_DIRECTORY:
+            raise BundleIntegrityError(
+                f"{self.name}: a directory of {size} bytes; at most {_MAX_DIRECTORY} are accepted"
+            )
+        return super().read(size)
+
+
 class _Zip:
     """The members of a stored zip, as slices of one mapping of the file."""
 
@@ -177,7 +192,7 @@ class _Zip:
         self._path = path
         self._whole = _map_file(path)
         try:
-            with zipfile.ZipFile(path) as archive:
+            with _ZipDirectory(path) as file, zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
             raise BundleFormatError(f"{path} is no bundle, or a truncated one ({error}); copy it again") from error
@@ -208,6 +223,9 @@ class _Zip:
         data = self._whole[start : start + member.file_size]
         if len(data) != member.file_size:
             raise BundleIntegrityError(f"{self._path}: {name} reaches past the end of the file; copy the bundle again")
+        # The manifest vouches for every other file; for itself there is only the zip's own checksum.
+        if name == "manifest.json" and zlib.crc32(data) != member.CRC:
+            raise BundleIntegrityError(f"{self._path}: {name} is damaged; copy the bundle again")
         return data
 
 

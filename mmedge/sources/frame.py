@@ -15,13 +15,14 @@ class Frame:
 
     Attributes:
         image: uint8 [H, W, 3], BGR. Whoever holds the frame owns the array: no source writes to it afterwards.
-        source: Name of the source, such as ``0``, ``clip.mp4`` or ``tabletop://?seed=3``; passwords are masked.
-        index: Counts the frames that the source gave, from 0; frames that were dropped are counted too.
-        captured: When it was taken off the source, seconds of the monotonic clock.
-        captured_at: The same moment in UTC, never earlier than that of the frame before.
-        dropped: Frames of this source that were dropped since the frame before.
+        source: Name of the source, such as ``0``, ``clip.mp4`` or ``tabletop://?seed=3``; passwords are masked. For
+            folders and patterns, the path of the picture itself.
+        index: Counts the frames of the source from 0; frames that were dropped are counted too.
+        captured: When it was taken off the source, seconds of `time.monotonic`.
+        captured_at: The same moment in UTC, always later than that of the frame before.
+        dropped: Frames of this source between this one and the one handed out before it.
         state: ``live`` for a frame that is what it seems.
-        media_time_s: Place in the file in seconds; None for a live source.
+        media_time_s: Place in the file in seconds; None where the source has no such thing.
     """
 
     image: npt.NDArray[np.uint8]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.parser
+from onnx import numpy_helper
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -53,7 +54,8 @@ image (float[1, 3, 8, 8] pixels) => (float[1, 3] image_vec) {
 """
 TEXT = """
 text (int64[n, l] input_ids, int64[n, l] attention_mask) => (float[n, 3] text_vec)
-<float[8, 3] table = {0,0,0, 0,0,0, 0,0,0, 8,0,0, 0,8,0, 0,0,8, 0,0,0, 1,1,1}, int64[1] last = {2}, int64[1] mid = {1}> {
+<float[8, 3] table = {0,0,0, 0,0,0, 0,0,0, 8,0,0, 0,8,0, 0,0,8, 0,0,0, 1,1,1},
+ int64[1] last = {2}, int64[1] mid = {1}> {
   rows = Gather(table, input_ids)
   weights = Cast<to = 1>(attention_mask)
   columns = Unsqueeze(weights, last)
@@ -136,7 +138,8 @@ def write_bundle(
     """Write a bundle; without arguments, that of the colour model.
 
     Args:
-        stages: Stage name, which is its label with + between (``constants`` for none) -> the text of its graph.
+        stages: Stage name -> the text of its graph. The name is the label with + between, ``constants`` for none; what
+            follows a dot tells stages of one label apart.
         external: Weights lie in .bin files beside the graphs.
     """
     stages = COLOR_STAGES if stages is None else stages
@@ -173,12 +176,14 @@ def _write_stage(folder: Path, name: str, text: str, external: bool) -> Stage:
     model = parse(text)
     path = f"stages/{name}.onnx"
     if external:
+        for tensor in model.graph.initializer:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
         onnx.save(model, folder / path, save_as_external_data=True, location=f"{name}.bin", size_threshold=0)
     else:
         onnx.save(model, folder / path)
     return Stage(
         name=name,
-        label=() if name == "constants" else tuple(sorted(name.split("+"))),
+        label=() if name == "constants" else tuple(sorted(name.partition(".")[0].split("+"))),
         files={"fp32": path},
         inputs=tuple(_spec(value) for value in model.graph.input),
         outputs=tuple(_spec(value) for value in model.graph.output),

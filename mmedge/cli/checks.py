@@ -1,0 +1,172 @@
+"""What `mmedge doctor` looks at. Nothing heavy is imported: optional libraries are looked up, not loaded."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mmedge.errors import MmedgeError
+
+_RUNTIME = ("numpy", "cv2", "onnxruntime", "tokenizers")
+
+_EXTRAS = (
+    ("torch", "training and export", 'pip install "mmedge[export]"'),
+    ("onnx", "export", 'pip install "mmedge[export]"'),
+    ("transformers", "export of Hugging Face models", 'pip install "mmedge[export]"'),
+    ("triton", "GPU kernels", 'pip install "mmedge[gpu]"'),
+    ("pycuda", "GPU kernels and TensorRT", 'pip install "mmedge[gpu]"'),
+    ("tensorrt", "TensorRT engine", "comes with JetPack; elsewhere: pip install tensorrt"),
+    ("openvino", "OpenVINO engine", 'pip install "mmedge[openvino]"'),
+)
+
+_LITTLE_DISK = 1 << 30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report.
+
+    Attributes:
+        name: What was looked at.
+        state: ``ok``; ``absent``: an option that is not there; ``warning``: it works, but not as well as it might;
+            ``broken``: the runtime does not work without it.
+        found: What is there.
+        advice: What to do; empty where nothing is to be done.
+    """
+
+    name: str
+    state: str
+    found: str
+    advice: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def run_checks() -> list[Check]:
+    """Every check, in a fixed order."""
+    checks = [_python(), _machine(), *map(_library, _RUNTIME)]
+    checks += [_guarded(name, check) for name, check in _GUARDED]
+    return checks + [_extra(*extra) for extra in _EXTRAS]
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    """A check that needs the runtime itself: where that cannot be imported, this is the finding."""
+    try:
+        return check()
+    except (ImportError, MmedgeError) as error:
+        return Check(name, "broken", str(error), "pip install --force-reinstall mmedge")
+
+
+def _python() -> Check:
+    fits = sys.version_info >= (3, 10)
+    found = f"{platform.python_version()} at {sys.executable}"
+    return Check("python", "ok" if fits else "broken", found, "" if fits else "install Python 3.10 or newer")
+
+
+def _machine() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Check("machine", "ok", f"{platform.system()} {platform.release()}, {platform.machine()}, {cores} cores")
+
+
+def _library(name: str) -> Check:
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        return Check(name, "broken", str(error), "pip install --force-reinstall mmedge")
+    return Check(name, "ok", str(module.__version__))
+
+
+def _mmedge() -> Check:
+    import mmedge
+
+    return Check("mmedge", "ok", f"{mmedge.__version__} at {Path(mmedge.__file__).parent}")
+
+
+def _providers() -> Check:
+    import onnxruntime
+
+    return Check("onnxruntime providers", "ok", ", ".join(onnxruntime.get_available_providers()))
+
+
+def _frame_library() -> Check:
+    from mmedge_kernels.frame import native_status
+
+    native, found = native_status()
+    if native:
+        return Check("native frame library", "ok", found)
+    return Check("native frame library", "warning", found, "frames are prepared more slowly; reinstall mmedge")
+
+
+def _built_in() -> Check:
+    from mmedge.loading import built_in_bundle
+    from mmedge.verification import verify
+
+    found = verify(built_in_bundle())
+    if found.passed:
+        return Check("built-in model", "ok", f"{found.bundle}, {found.precision}: PASS on {found.samples} samples")
+    return Check("built-in model", "broken", f"{found.bundle}: FAIL; {'; '.join(found.reasons)}", "reinstall mmedge")
+
+
+def _cameras() -> Check:
+    from mmedge.sources import list_cameras
+
+    if not sys.platform.startswith("linux"):
+        return Check("cameras", "ok", "not listed on this system; try --source 0")
+    found = list_cameras()
+    if not found:
+        return Check("cameras", "absent", "no /dev/video*", "plug one in, or use rtsp://…, a file or tabletop://")
+    closed = [device for device in found if not os.access(device, os.R_OK | os.W_OK)]
+    if closed:
+        return Check(
+            "cameras", "warning", f"no permission for {', '.join(closed)}", "add the user to the group 'video'"
+        )
+    return Check("cameras", "ok", ", ".join(found))
+
+
+def _display() -> Check:
+    if not sys.platform.startswith("linux"):
+        return Check("display", "ok", "of the system")
+    found = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
+    if found:
+        return Check("display", "ok", found)
+    return Check("display", "absent", "none", "--show does not work; --save out.mp4 does")
+
+
+def _disk() -> Check:
+    folder = Path(tempfile.gettempdir())
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 1e9:,.1f} GB free in {folder}"
+    return Check(
+        "disk", "ok" if free >= _LITTLE_DISK else "warning", found, "" if free >= _LITTLE_DISK else "make room"
+    )
+
+
+def _extra(name: str, purpose: str, advice: str) -> Check:
+    if importlib.util.find_spec(name) is None:
+        return Check(name, "absent", f"for {purpose}", advice)
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        found = "of unknown version"
+    return Check(name, "ok", f"{found}, for {purpose}")
+
+
+_GUARDED = (
+    ("mmedge", _mmedge),
+    ("onnxruntime providers", _providers),
+    ("native frame library", _frame_library),
+    ("built-in model", _built_in),
+    ("cameras", _cameras),
+    ("display", _display),
+    ("disk", _disk),
+)

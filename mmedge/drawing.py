@@ -1,0 +1,113 @@
+"""Drawing results on frames, legible from 176x144 to 4K."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mmedge.inputs.image import FrameArray
+from mmedge.results import Classification, Grounding, Result
+
+Color = tuple[int, int, int]
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MOST_LINES = 5
+_WARNING: Color = (40, 40, 220)
+# BGR; neighbours differ in hue and in lightness, so that they stay apart on a grey screen and for colour-blind eyes.
+_COLORS: tuple[Color, ...] = (
+    (60, 180, 255),
+    (200, 120, 40),
+    (90, 210, 120),
+    (180, 70, 200),
+    (230, 220, 80),
+    (70, 90, 230),
+    (200, 200, 200),
+    (60, 130, 60),
+)
+
+
+def draw(result: Result, frame: FrameArray) -> FrameArray:
+    """A copy of `frame` with boxes or a list of scores on it, and the state of its source if that is not live."""
+    canvas = np.ascontiguousarray(frame).copy()
+    pen = _Pen(canvas)
+    if isinstance(result, Grounding):
+        # The best detection is drawn last and lies on top.
+        for index in reversed(range(len(result.labels))):
+            text = f"{result.labels[index]} {result.scores[index]:.2f}"
+            pen.box(result.boxes[index], text, _color(int(result.prompts[index])))
+    elif isinstance(result, Classification):
+        best = np.argsort(-result.scores, kind="stable")[:_MOST_LINES]
+        for line, index in enumerate(best):
+            pen.line(line, f"{result.scores[index]:.2f} {result.labels[index]}", _color(int(index)))
+    if result.state != "live":
+        pen.banner(result.state.upper())
+    return canvas
+
+
+def _color(prompt: int) -> Color:
+    return _COLORS[prompt % len(_COLORS)]
+
+
+class _Pen:
+    """Draws on one picture, with sizes that follow from the picture's."""
+
+    def __init__(self, canvas: FrameArray) -> None:
+        self._canvas = canvas
+        self._height, self._width = canvas.shape[:2]
+        unit = min(self._height, self._width)
+        self._scale = max(0.33, unit / 900)
+        self._thin = max(1, round(unit / 500))
+        self._pad = max(2, round(unit / 240))
+
+    def box(self, box: Sequence[float] | FrameArray, text: str, color: Color) -> None:
+        limits = np.array([self._width - 1, self._height - 1] * 2)
+        x0, y0, x1, y1 = (int(v) for v in np.clip(np.round(box), 0, limits))
+        cv2.rectangle(self._canvas, (x0, y0), (x1, y1), color, self._thin + 1)
+        text, _, height = self._fitted(text, self._width)
+        self._label(text, x0, y0 - height if y0 >= height else y0, color)
+
+    def line(self, number: int, text: str, color: Color) -> None:
+        text, _, height = self._fitted(text, self._width)
+        self._label(text, 0, number * height, color)
+
+    def banner(self, text: str) -> None:
+        text, width, height = self._fitted(text, self._width)
+        self._label(text, (self._width - width) // 2, self._height - height, _WARNING)
+
+    def _label(self, text: str, left: int, top: int, color: Color) -> None:
+        """Text on a filled ground, moved so that all of it lies in the picture."""
+        width, height = self._size(text)
+        left = max(0, min(left, self._width - width))
+        top = max(0, min(top, self._height - height))
+        cv2.rectangle(self._canvas, (left, top), (left + width, top + height), color, cv2.FILLED)
+        ink = (0, 0, 0) if sum(color) > 330 else (255, 255, 255)
+        foot = top + height - self._pad - self._descent(text)
+        cv2.putText(self._canvas, text, (left + self._pad, foot), _FONT, self._scale, ink, self._thin, cv2.LINE_AA)
+
+    def _fitted(self, text: str, room: int) -> tuple[str, int, int]:
+        """`text`, cut if need be, with the width and height of its label."""
+        text = drawable(text)
+        width, height = self._size(text)
+        if width > room:
+            score = text.rsplit(" ", 1)[-1]
+            kept = max(1, int(len(text) * room / width) - len(score) - 4)
+            text = f"{text[:kept]}... {score}"
+            width, height = self._size(text)
+        return text, width, height
+
+    def _size(self, text: str) -> tuple[int, int]:
+        (width, height), _ = cv2.getTextSize(text, _FONT, self._scale, self._thin)
+        return width + 2 * self._pad, height + self._descent(text) + 2 * self._pad
+
+    def _descent(self, text: str) -> int:
+        return int(cv2.getTextSize(text, _FONT, self._scale, self._thin)[1])
+
+
+def drawable(text: str) -> str:
+    """What OpenCV can draw of `text`: from version 5 on nearly everything, before that ASCII alone."""
+    text = " ".join(text.split())
+    if int(cv2.__version__.split(".")[0]) >= 5:
+        return text
+    return text.encode("ascii", "replace").decode()

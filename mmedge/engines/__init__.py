@@ -1,0 +1,93 @@
+"""Engines: what runs one stage of a bundle. Each is a module, imported when somebody asks for it by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from mmedge.bundle import Stage
+from mmedge.errors import EngineError
+
+Array = npt.NDArray[Any]
+
+ENGINES = {"onnxruntime": "mmedge.engines.onnxruntime"}
+"""Engine name -> module; each module has ``create(device, threads) -> Engine``."""
+
+
+@dataclass(frozen=True)
+class StageModel:
+    """One stage in one precision, as an engine gets it.
+
+    Attributes:
+        stage: Its contract: names, dtypes and shapes of what goes in and comes out.
+        onnx: The graph.
+        weights: External weight files, by the name under which the graph knows them.
+        path: Gives the graph as a file that lies beside its weight files; unpacks them if it must.
+    """
+
+    stage: Stage
+    onnx: memoryview
+    weights: Mapping[str, memoryview]
+    path: Callable[[], Path]
+
+
+class EngineStage(Protocol):
+    """A loaded stage. Any thread may run it.
+
+    Attributes:
+        engine: Name and version of the engine, such as ``onnxruntime 1.32.0``.
+        provider: What it really runs on, read back from the engine, such as ``cpu`` or ``cuda``.
+        fallbacks: Operator types that run on the CPU although `provider` is another; None where the engine cannot tell.
+    """
+
+    @property
+    def engine(self) -> str: ...
+
+    @property
+    def provider(self) -> str: ...
+
+    @property
+    def fallbacks(self) -> tuple[str, ...] | None: ...
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Inputs by name -> outputs by name, as new arrays. Raises EngineError."""
+        ...
+
+
+class Engine(Protocol):
+    """Loads stages."""
+
+    def load(self, model: StageModel) -> EngineStage:
+        """Raises EngineError when the engine refuses the stage."""
+        ...
+
+
+def open_engine(spec: str = "auto", *, threads: int | None = None) -> Engine:
+    """The engine that `spec` names.
+
+    Args:
+        spec: ``auto``, ``NAME`` or ``NAME:DEVICE``, such as ``onnxruntime:cpu``. Without a device the engine takes the
+            best that works and says in the log which it is; a device that is named is used, or it is an error.
+        threads: CPU threads of one stage; None leaves it to the engine.
+
+    Raises:
+        EngineError: `spec` names no engine, its library is not installed, or it does not have the device.
+    """
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise EngineError(f"threads must be a whole number of at least 1, or None, got {threads!r}")
+    name, _, device = ("onnxruntime" if spec == "auto" else spec).partition(":")
+    if name not in ENGINES:
+        raise EngineError(
+            f"engine must be 'auto' or one of {', '.join(ENGINES)} (with :DEVICE if need be), got {spec!r}"
+        )
+    try:
+        module = importlib.import_module(ENGINES[name])
+    except ImportError as error:
+        raise EngineError(f"engine {name!r} needs a library that cannot be imported: {error}") from error
+    engine: Engine = module.create(device or None, threads)
+    return engine

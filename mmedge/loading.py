@@ -1,0 +1,127 @@
+"""From an open bundle to the parts of a model that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+from mmedge.bundle import Bundle, Ground, ImageInput, Manifest, Task, TextInput
+from mmedge.engines import Engine, StageModel
+from mmedge.errors import BundleError, BundleFormatError, InputError
+from mmedge.inputs.image import ImagePreprocessor
+from mmedge.inputs.text import TextPreprocessor
+from mmedge.program import StagedProgram
+
+K = TypeVar("K", ImageInput, TextInput)
+
+
+def built_in_bundle() -> Path:
+    """The bundle that comes with mmedge.
+
+    Raises:
+        BundleError: This installation was made without it.
+    """
+    path = Path(str(files("mmedge") / "data" / "tabletop.mmedge"))
+    if not path.exists():
+        raise BundleError(
+            f"the built-in model is not part of this installation ({path} is missing); give the path of a bundle"
+        )
+    return path
+
+
+def choose_precision(manifest: Manifest, precision: str | None = None) -> str:
+    """The variant to run: `precision`, or the first verified one, or the first.
+
+    Raises:
+        BundleError: The bundle has no variant `precision`.
+    """
+    if precision is None:
+        return next(
+            (name for name, variant in manifest.variants.items() if variant.verified), next(iter(manifest.variants))
+        )
+    if precision not in manifest.variants:
+        raise BundleError(f"{manifest.name} has no variant {precision!r}; it has {', '.join(manifest.variants)}")
+    return precision
+
+
+def load_program(bundle: Bundle, engine: Engine, precision: str, *, cache_entries: int = 16) -> StagedProgram:
+    """Load every stage of a bundle in one precision.
+
+    Args:
+        engine: From `open_engine`.
+        precision: From `choose_precision`.
+        cache_entries: See `StagedProgram`.
+
+    Raises:
+        EngineError: The engine refused a stage.
+    """
+    weights = bundle.weights()
+    folder = cache(bundle.stages_folder)
+    stages = {}
+    for stage in bundle.manifest.stages:
+        name = stage.files[precision]
+        path = partial(_path, folder, name)
+        stages[stage.name] = engine.load(StageModel(stage, bundle.read(name), weights, path))
+    return StagedProgram(bundle.manifest, stages, cache_entries=cache_entries)
+
+
+def _path(folder: Callable[[], Path], name: str) -> Path:
+    return folder().parent / name
+
+
+def choose_task(manifest: Manifest, threshold: float | None = None) -> Task:
+    """The manifest's task, with another threshold where one is given.
+
+    Raises:
+        InputError: The task has no threshold, or it is not in 0..1.
+    """
+    task = manifest.task
+    if threshold is None:
+        return task
+    if not isinstance(task, Ground):
+        raise InputError(
+            f"threshold is for models that find boxes, and the task of {manifest.name} is {task.to_json()['kind']!r}; "
+            "leave it out"
+        )
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold must be a number from 0 to 1, got {threshold!r}")
+    return replace(task, threshold=float(threshold))
+
+
+def text_preprocessor(bundle: Bundle) -> TextPreprocessor | None:
+    """What turns prompts into tensors; None for a model without text.
+
+    Raises:
+        BundleFormatError: The tokenizer is missing, does not parse, or belongs to another model.
+    """
+    found = _only(bundle.manifest, TextInput)
+    if found is None:
+        return None
+    if "tokenizer.json" not in bundle.manifest.files:
+        raise BundleFormatError(
+            f"{bundle.path}: the model takes text, and the bundle holds no tokenizer.json; export it again"
+        )
+    return TextPreprocessor(*found, bytes(bundle.read("tokenizer.json")))
+
+
+def image_preprocessor(manifest: Manifest, threads: int | None = None) -> ImagePreprocessor | None:
+    """What turns frames into tensors; None for a model without frames.
+
+    Raises:
+        BundleFormatError: The contract contradicts itself.
+    """
+    found = _only(manifest, ImageInput)
+    return None if found is None else ImagePreprocessor(*found, threads or 1)
+
+
+def _only(manifest: Manifest, kind: type[K]) -> tuple[str, K] | None:
+    """Name and contract of the one modality of a kind; None where there is none."""
+    found = [(name, contract) for name, contract in manifest.inputs.items() if isinstance(contract, kind)]
+    if len(found) > 1:
+        names = ", ".join(name for name, _ in found)
+        raise BundleFormatError(f"{manifest.name} has {len(found)} modalities of one kind ({names}); one is supported")
+    return found[0] if found else None

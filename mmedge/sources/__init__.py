@@ -1,0 +1,27 @@
+"""Where frames come from: cameras, network streams, videos, pictures, and the built-in synthetic table."""
+
+from __future__ import annotations
+
+from mmedge.sources.devices import list_cameras
+from mmedge.sources.feed import Feed, SourceLike
+from mmedge.sources.frame import Frame
+from mmedge.sources.opening import open_source
+from mmedge.sources.paced import PacedSource
+from mmedge.sources.pictures import read_picture
+from mmedge.sources.source import Source
+from mmedge.sources.spec import GRAMMAR, mask_passwords
+from mmedge.sources.tabletop import TabletopSource
+
+__all__ = [
+    "GRAMMAR",
+    "Feed",
+    "Frame",
+    "PacedSource",
+    "Source",
+    "SourceLike",
+    "TabletopSource",
+    "list_cameras",
+    "mask_passwords",
+    "open_source",
+    "read_picture",
+]

@@ -1,0 +1,56 @@
+"""From the words that name a source to the open source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmedge.errors import SourceNotFoundError
+from mmedge.sources.devices import open_camera, open_rtsp, open_video
+from mmedge.sources.pictures import SUFFIXES, PictureSource, open_folder, open_pattern
+from mmedge.sources.source import Source
+from mmedge.sources.spec import GRAMMAR, mask_passwords, scheme_of
+from mmedge.sources.tabletop import open_tabletop
+
+
+def open_source(spec: str | int | Path, *, timeout: float = 5.0, open_timeout: float = 10.0) -> Source:
+    """Open a source by its name.
+
+    Args:
+        spec: ``0``, ``/dev/video0``, ``rtsp://HOST/PATH``, a video or picture file, a folder, a pattern such as
+            ``*.jpg``, or ``tabletop://?seed=3&width=640&height=480&fps=30&live=1&frames=0``.
+        timeout: Seconds without a frame after which a camera or network stream counts as lost.
+        open_timeout: Seconds within which a camera or network stream must answer.
+
+    Returns:
+        The open source. Its `read` waits for frames in their order; `mmedge.stream` adds policies and time limits.
+
+    Raises:
+        SourceNotFoundError: No such file, folder, device or scheme.
+        SourceOpenError: It is there and cannot be opened.
+    """
+    text = str(spec)
+    scheme = scheme_of(text)
+    if scheme == "tabletop":
+        return open_tabletop(text)
+    if scheme in ("rtsp", "rtsps"):
+        return open_rtsp(text, open_timeout=open_timeout, timeout=timeout)
+    if scheme is not None:
+        raise SourceNotFoundError(f"{mask_passwords(text)}: unknown scheme {scheme!r}; {GRAMMAR}")
+    if text.isdecimal() or text.startswith("/dev/"):
+        return open_camera(text, open_timeout=open_timeout, timeout=timeout)
+    return _open_path(text)
+
+
+def _open_path(text: str) -> Source:
+    path = Path(text).expanduser()
+    if not text:
+        raise SourceNotFoundError(f"the name of the source is empty; {GRAMMAR}")
+    if path.is_dir():
+        return open_folder(text, path)
+    if path.is_file():
+        return PictureSource(text, [path]) if path.suffix.lower() in SUFFIXES else open_video(text, path)
+    if any(mark in text for mark in "*?["):
+        return open_pattern(str(path))
+    if path.exists():
+        raise SourceNotFoundError(f"{text} is neither a file nor a folder; {GRAMMAR}")
+    raise SourceNotFoundError(f"there is no {text!r}; {GRAMMAR}")

@@ -1,0 +1,240 @@
+"""Replaying a bundle's goldens on this device, on the engine in use: PASS or FAIL, with numbers."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmedge.bundle import Bundle, Golden, TextInput, open_bundle
+from mmedge.engines import open_engine
+from mmedge.errors import BundleFormatError
+from mmedge.inputs.image import ImagePreprocessor
+from mmedge.inputs.text import TextPreprocessor
+from mmedge.loading import choose_precision, image_preprocessor, load_program, text_preprocessor
+from mmedge.program import StagedProgram
+
+_GREY_LEVEL = 1.01 / 255
+"""Largest accepted difference of a prepared pixel before normalisation: one grey level, and rounding."""
+
+
+@dataclass(frozen=True)
+class SamplePreparation:
+    """How one golden's frame and prompts were prepared here, compared with the source model's own processor.
+
+    Attributes:
+        sample: Its index.
+        pixels_max_abs: Largest difference of the pixel tensor; None where the golden carries no frame.
+        pixels_limit: The largest that is accepted: one grey level after normalisation.
+        tokens_equal: Whether the token tensors are the same; None where the golden carries no prompts.
+    """
+
+    sample: int
+    pixels_max_abs: float | None
+    pixels_limit: float | None
+    tokens_equal: bool | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values; a difference that is not finite (another shape, NaN) is null."""
+        pixels = self.pixels_max_abs
+        return {
+            "sample": self.sample,
+            "pixels_max_abs": None if pixels is None or not math.isfinite(pixels) else pixels,
+            "pixels_limit": self.pixels_limit,
+            "tokens_equal": self.tokens_equal,
+        }
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+        bundle: Name and version.
+        precision: The variant that ran.
+        engines: Each stage's engine and provider, as read back from the engine.
+        samples: Number of goldens.
+        tolerance: Largest accepted relative error.
+        errors: Largest ||ours - golden|| / ||golden|| of each output over all samples; None where it is not finite.
+        preparation: One for each golden that carries a frame or prompts.
+        reasons: Why it did not pass; () if it did.
+    """
+
+    bundle: str
+    precision: str
+    engines: Mapping[str, str]
+    samples: int
+    tolerance: float
+    errors: Mapping[str, float | None]
+    preparation: tuple[SamplePreparation, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """The bundle gives on this device what its source model gave."""
+        return not self.reasons
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            "bundle": self.bundle,
+            "passed": self.passed,
+            "precision": self.precision,
+            "engines": dict(self.engines),
+            "samples": self.samples,
+            "tolerance": self.tolerance,
+            "errors": dict(self.errors),
+            "preparation": [sample.to_json() for sample in self.preparation],
+            "reasons": list(self.reasons),
+        }
+
+
+def verify(
+    bundle: str | os.PathLike[str] | Bundle, *, engine: str = "auto", precision: str | None = None
+) -> Verification:
+    """Run every golden of a bundle through its stages, and compare with what the source model gave.
+
+    The samples run one after the other in one program, and the first one once more at the end, so that a stage that
+    keeps what it should not is found as well.
+
+    Args:
+        bundle: A path, or an open bundle, which stays open.
+        engine: See `mmedge.engines.open_engine`.
+        precision: A variant; None as for `mmedge.load`.
+
+    Raises:
+        BundleError: The bundle cannot be read, is damaged, or its goldens lack an input.
+        EngineError: The engine is missing, or refused a stage.
+    """
+    with ExitStack() as stack:
+        opened = bundle if isinstance(bundle, Bundle) else stack.enter_context(open_bundle(bundle))
+        manifest = opened.manifest
+        chosen = choose_precision(manifest, precision)
+        goldens = opened.goldens()
+        program = load_program(opened, open_engine(engine), chosen)
+        errors = replay(program, goldens)
+        image, text = image_preprocessor(manifest), text_preprocessor(opened)
+        found = (_prepared(image, text, i, golden) for i, golden in enumerate(goldens))
+        preparation = tuple(p for p in found if p.pixels_max_abs is not None or p.tokens_equal is not None)
+        tolerance = manifest.variants[chosen].tolerance
+        return Verification(
+            bundle=f"{manifest.name} {manifest.version}",
+            precision=chosen,
+            engines={name: f"{stage.engine} on {stage.provider}" for name, stage in program.stats().items()},
+            samples=len(goldens),
+            tolerance=tolerance,
+            errors=errors,
+            preparation=preparation,
+            reasons=_reasons(len(goldens), errors, tolerance, preparation),
+        )
+
+
+def replay(program: StagedProgram, goldens: Sequence[Golden]) -> dict[str, float | None]:
+    """The largest relative error of each output over all samples, the first one again at the end; None: not finite.
+
+    Raises:
+        BundleFormatError: A golden lacks an input or an output of the model.
+        EngineError: A stage failed.
+    """
+    worst: dict[str, float] = {}
+    for golden in (*goldens, *goldens[:1]):
+        outputs = _run(program, golden)
+        for tensor in program.manifest.outputs:
+            if tensor.name not in golden.outputs:
+                raise BundleFormatError(
+                    f"goldens.npz: a sample lacks the output {tensor.name!r}; export the bundle again"
+                )
+            error = relative_error(outputs[tensor.name], golden.outputs[tensor.name])
+            worst[tensor.name] = max(worst.get(tensor.name, 0.0), error)
+    return {name: error if math.isfinite(error) else None for name, error in worst.items()}
+
+
+def relative_error(ours: npt.NDArray[Any], golden: npt.NDArray[Any]) -> float:
+    """||ours - golden|| / ||golden||; infinity where a shape differs or anything is not finite."""
+    if ours.shape != golden.shape:
+        return math.inf
+    a, b = ours.astype(np.float64), golden.astype(np.float64)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.inf
+    difference, size = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
+    if size == 0.0:
+        return 0.0 if difference == 0.0 else math.inf
+    return difference / size
+
+
+def _run(program: StagedProgram, golden: Golden) -> dict[str, npt.NDArray[Any]]:
+    inputs = {}
+    for modality, contract in program.manifest.inputs.items():
+        names = [tensor.name for tensor in contract.tensors]
+        missing = [name for name in names if name not in golden.inputs]
+        if missing:
+            raise BundleFormatError(
+                f"goldens.npz: a sample lacks the inputs {', '.join(missing)}; export the bundle again"
+            )
+        inputs[modality] = program.prepare(modality, {name: golden.inputs[name] for name in names})
+    return program.run(inputs)
+
+
+def _prepared(
+    image: ImagePreprocessor | None, text: TextPreprocessor | None, sample: int, golden: Golden
+) -> SamplePreparation:
+    pixels = limit = tokens = None
+    if image is not None and golden.frame is not None:
+        limit = _GREY_LEVEL / min(image.contract.std)
+        pixels = max(_max_abs(array, golden.inputs[name]) for name, array in image.tensors(golden.frame).items())
+    if text is not None and golden.prompts:
+        tokens = _same_tokens(text.contract, text.encode(golden.prompts).tensors, golden.inputs)
+    return SamplePreparation(sample, pixels, limit, tokens)
+
+
+def _max_abs(ours: npt.NDArray[Any], golden: npt.NDArray[Any]) -> float:
+    if ours.shape != golden.shape:
+        return math.inf
+    difference = float(np.abs(ours.astype(np.float64) - golden.astype(np.float64)).max())
+    return difference if math.isfinite(difference) else math.inf
+
+
+def _same_tokens(
+    contract: TextInput, ours: Mapping[str, npt.NDArray[Any]], golden: Mapping[str, npt.NDArray[Any]]
+) -> bool:
+    """Equal but for padding: the source's processor may pad to another length."""
+    fills = [(contract.ids.name, contract.pad_id)] + ([] if contract.mask is None else [(contract.mask.name, 0)])
+    for name, fill in fills:
+        a, b = ours[name], golden[name]
+        if a.ndim != 2 or b.ndim != 2 or len(a) != len(b):
+            return False
+        common = min(a.shape[1], b.shape[1])
+        if not (
+            np.array_equal(a[:, :common], b[:, :common])
+            and (a[:, common:] == fill).all()
+            and (b[:, common:] == fill).all()
+        ):
+            return False
+    return True
+
+
+def _reasons(
+    samples: int, errors: Mapping[str, float | None], tolerance: float, preparation: Sequence[SamplePreparation]
+) -> tuple[str, ...]:
+    if not samples:
+        return ("the bundle carries no goldens, so there is nothing to compare with; export it with samples",)
+    reasons = []
+    for name, error in errors.items():
+        if error is None:
+            reasons.append(f"output {name} is not finite or has another shape than the source model's")
+        elif error > tolerance:
+            reasons.append(f"output {name} differs by {error:.3g} (relative); at most {tolerance:.3g} is accepted")
+    for p in preparation:
+        if p.tokens_equal is False:
+            reasons.append(f"sample {p.sample}: the prompts give other tokens than the source model's tokenizer")
+        if p.pixels_max_abs is not None and p.pixels_limit is not None and p.pixels_max_abs > p.pixels_limit:
+            reasons.append(
+                f"sample {p.sample}: pixels differ by {p.pixels_max_abs:.3g}; at most {p.pixels_limit:.3g} is accepted"
+            )
+    return tuple(reasons)

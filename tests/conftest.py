@@ -1,0 +1,18 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real test inputs: MMEDGE_TEST_DATA, or shared/data beside the checkout."""
+    named = os.environ.get("MMEDGE_TEST_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no test inputs at {folder}; set MMEDGE_TEST_DATA to the folder that holds them")
+    return folder
