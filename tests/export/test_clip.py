@@ -50,6 +50,8 @@ def test_the_stages_are_text_image_and_joint(bundle: Path) -> None:
         image, text, joint = (stage.cost.flops for stage in stages)
         assert joint < 0.01 * min(image, text)
         assert opened.manifest.inputs["text"].tensors[0].shape == ("n", "l")
+        shapes = {tensor.name: tensor.shape for tensor in opened.manifest.outputs}
+        assert shapes == {"logits": (1, "n"), "image_embedding": (1, 32), "text_embedding": ("n", 32)}
 
 
 def test_scores_and_embeddings_equal_transformers(bundle: Path, folder: Path) -> None:

@@ -103,6 +103,13 @@ def test_the_model_card_tells_what_was_measured(tmp_path: Path) -> None:
     assert len(report.manifest.source["weights_sha256"]) == 64
 
 
+def test_a_bundle_holds_no_path_of_the_machine_that_made_it(tmp_path: Path) -> None:
+    report = mx.export(Fusion(), inputs=declared(), task=mx.Raw(), out=tmp_path / "f.mmedge")
+    data = report.path.read_bytes()
+    for path in (Path(__file__).parents[2], Path(torch.__file__).parents[1], tmp_path):
+        assert bytes(path) not in data
+
+
 class Deceiver(nn.Module):
     """Computes something else while it is traced, as models with a wrongly converted operator do."""
 

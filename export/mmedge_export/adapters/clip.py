@@ -93,7 +93,7 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
         (folder / n).is_file() for n in ("vocab.json", "merges.txt")
     ):
         raise FileNotFoundError("no tokenizer.json, and no vocab.json with merges.txt")
-    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    return cast(CLIPTokenizer, CLIPTokenizer.from_pretrained(folder, local_files_only=True))
 
 
 def _processor(folder: Path) -> CLIPImageProcessorPil:

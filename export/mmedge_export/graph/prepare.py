@@ -13,10 +13,11 @@ import onnx
 import onnx.version_converter
 import onnx_ir as ir
 import onnxscript.optimizer
-from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass, ShapeInferencePass
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass, InlinePass, RemoveUnusedNodesPass, ShapeInferencePass
 
 from mmedge.bundle import TensorSpec
 from mmedge.errors import ExportError, GraphError
+from mmedge_export.graph.axes import name_axes
 from mmedge_export.graph.shapes import forward_shapes
 
 _RANDOM = frozenset(
@@ -73,7 +74,10 @@ def prepare(model: ir.Model, tensors: Iterable[TensorSpec]) -> None:
         ShapeInferencePass(strict_mode=False)(model)
         if not forward_shapes(model.graph):
             break
+    name_axes(model)
     RemoveUnusedNodesPass()(model)
+    # Tracers leave stack traces in the nodes, with the paths of the machine that traced them.
+    ClearMetadataAndDocStringPass()(model)
     _own_outputs(model.graph)
 
 

@@ -46,6 +46,7 @@ class Batches:
             attention_mask=torch.tensor([e.attention_mask for e in encoded]).view(shape),
             hit=torch.from_numpy(np.array([[q.hit for q in scene] for scene in questions])),
             open=torch.from_numpy(np.array([[q.open for q in scene] for scene in questions])),
+            mentions=torch.from_numpy(np.array([[q.mentions for q in scene] for scene in questions])),
             box=torch.from_numpy(rows["box"].copy()),
             visible=torch.from_numpy(rows["visible"].copy()),
             color=torch.from_numpy(rows["color"].copy()),

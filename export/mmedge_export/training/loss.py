@@ -25,6 +25,7 @@ class Batch:
     attention_mask: Tensor  # [B, N, L] int64
     hit: Tensor  # [B, N, 8] bool
     open: Tensor  # [B, N, 8] bool
+    mentions: Tensor  # [B, N, 8, 2] bool: fits the prompt's target phrase, its anchor phrase
     box: Tensor  # [B, 8, 4] float32, xyxy as shares of the picture
     visible: Tensor  # [B, 8] float32; 0 for an empty slot
     color: Tensor  # [B, 8] int64
@@ -32,31 +33,45 @@ class Batch:
 
 
 class Attributes(nn.Module):
-    """Reads colour and shape off single cells. Trained along, dropped afterwards: it makes the image tokens keep the
-    two apart, so that pairs never seen together can still be told."""
+    """Heads that are trained along and dropped afterwards.
+
+    Colour and shape, read off single image tokens, make the tower keep the two apart, so that pairs never seen together
+    can still be told. Mentions, read after the first block, make it mark what each phrase of the prompt could mean,
+    which the relation between the two is then decided on.
+    """
 
     def __init__(self, config: GroundingConfig) -> None:
         super().__init__()
         self.color = nn.Linear(config.dim, len(COLOR_NAMES) + 1)
         self.shape = nn.Linear(config.dim, len(SHAPES))
+        self.mentions = nn.Linear(config.dim, 2)
+        nn.init.constant_(self.mentions.bias, -4.0)
 
 
 def objective(model: GroundingModel, attributes: Attributes, batch: Batch, autocast: bool) -> dict[str, Tensor]:
     """Loss terms by name; "total" is what to minimise."""
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         tokens, boxes = model.image(batch.pixel_values)
-        logits = model.dense(tokens[:, None], batch.input_ids, batch.attention_mask).float()
+        states = model.ground(tokens[:, None], batch.input_ids, batch.attention_mask)
+        logits, mentions = model.read(states[-1]).float(), attributes.mentions(states[0]).float()
         color, shape = attributes.color(tokens).float(), attributes.shape(tokens).float()
     pull, owner = _assign(model, batch)
     terms = {
-        "heat": _heat(logits, pull, batch),
+        "heat": _heat(logits, pull, batch.hit, batch.open),
+        "mentions": _heat(mentions[..., 0], pull, batch.mentions[..., 0], torch.zeros_like(batch.open))
+        + _heat(mentions[..., 1], pull, batch.mentions[..., 1], torch.zeros_like(batch.open)),
         "presence": _presence(logits, batch),
         "box": _boxes(boxes.float(), batch, owner),
         "color": functional.cross_entropy(color[owner[0], owner[1]], batch.color[owner[0], owner[2]]),
         "shape": functional.cross_entropy(shape[owner[0], owner[1]], batch.shape[owner[0], owner[2]]),
     }
     terms["total"] = (
-        terms["heat"] + 0.5 * terms["presence"] + 2.0 * terms["box"] + 0.3 * terms["color"] + 0.3 * terms["shape"]
+        terms["heat"]
+        + 0.5 * terms["mentions"]
+        + 0.5 * terms["presence"]
+        + 2.0 * terms["box"]
+        + 0.3 * terms["color"]
+        + 0.3 * terms["shape"]
     )
     return terms
 
@@ -79,10 +94,10 @@ def _assign(model: GroundingModel, batch: Batch) -> tuple[Tensor, tuple[Tensor, 
     return pull, (scene, cell, closest[scene, cell])
 
 
-def _heat(logits: Tensor, pull: Tensor, batch: Batch) -> Tensor:
+def _heat(logits: Tensor, pull: Tensor, hits: Tensor, undecided: Tensor) -> Tensor:
     """The penalty-reduced focal loss of "Objects as Points"; cells of undecided objects do not count."""
-    target = (pull[:, None] * batch.hit[..., None]).amax(dim=2)
-    doubt = (pull[:, None] * batch.open[..., None]).amax(dim=2) > 0.1
+    target = (pull[:, None] * hits[..., None]).amax(dim=2)
+    doubt = (pull[:, None] * undecided[..., None]).amax(dim=2) > 0.1
     chance = torch.sigmoid(logits)
     hit = target == 1
     gain = hit * (1 - chance) ** 2 * functional.softplus(-logits)

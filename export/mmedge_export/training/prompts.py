@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmedge.tabletop import HELD_OUT, RELATIONS, SHAPES, Phrase, Prompt
+from mmedge.tabletop import HELD_OUT, RELATIONS, SHAPES, VISIBLE, Phrase, Prompt
 from mmedge.tabletop.vocabulary import COLOR_WORDS, PLURALS, RELATION_PHRASES, SHAPE_WORDS, THING_WORDS
 from mmedge_export.training.pool import COLOR_NAMES, OBJECTS
 
@@ -23,11 +23,13 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt's text and, for each object slot [8], whether it is named (`hit`) or undecided (`open`)."""
+    """A prompt's text and, for each object slot [8], whether it is named (`hit`) or undecided (`open`), and whether it
+    is seen and fits the target phrase and the anchor phrase (`mentions` [8, 2])."""
 
     text: str
     hit: NDArray[np.bool_]
     open: NDArray[np.bool_]
+    mentions: NDArray[np.bool_]
 
 
 def fits(phrase: Phrase, row: NDArray[np.void]) -> NDArray[np.bool_]:
@@ -62,9 +64,14 @@ def ask(rng: Rng, row: NDArray[np.void]) -> Question:
         prompt = _draw(rng, kind, row)
     words = say(rng, prompt)
     if kind == "unknown":
-        return Question(spoil(rng, words), np.zeros(OBJECTS, bool), np.zeros(OBJECTS, bool))
+        nothing = np.zeros(OBJECTS, bool)
+        return Question(spoil(rng, words), nothing, nothing, np.zeros((OBJECTS, 2), bool))
     hit = answer(prompt, row, SURE)
-    return Question(" ".join(words), hit, answer(prompt, row, MAYBE) & ~hit)
+    phrases = [prompt.target] if prompt.anchor is None else [prompt.target, prompt.anchor]
+    mentions = np.zeros((OBJECTS, 2), bool)
+    for i, phrase in enumerate(phrases):
+        mentions[:, i] = fits(phrase, row) & (row["visible"] >= VISIBLE)
+    return Question(" ".join(words), hit, answer(prompt, row, MAYBE) & ~hit, mentions)
 
 
 def _draw(rng: Rng, kind: str, row: NDArray[np.void]) -> Prompt:

@@ -227,9 +227,18 @@ class GroundingModel(nn.Module):
 
     def dense(self, tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logit of every cell: tokens [..., M, D] and prompts [..., L] -> [..., M]; leading dimensions broadcast."""
+        return self.read(self.ground(tokens, input_ids, attention_mask)[-1])
+
+    def ground(self, tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
+        """The tokens [..., M, D] after each block."""
         text, mask = self.text(input_ids, attention_mask)
+        states = [tokens]
         for block in self.blocks:
-            tokens = block(tokens, text, mask)
+            states.append(block(states[-1], text, mask))
+        return states[1:]
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Tokens after the last block [..., M, D] -> logits [..., M]."""
         logits: Tensor = self.score(self.norm(tokens)).squeeze(-1)
         return logits
 
