@@ -35,15 +35,18 @@ def draw(result: Result, frame: FrameArray) -> FrameArray:
     if isinstance(result, Grounding):
         # The best detection is drawn last and lies on top.
         for index in reversed(range(len(result.labels))):
-            text = f"{result.labels[index]} {result.scores[index]:.2f}"
-            pen.box(result.boxes[index], text, _color(int(result.prompts[index])))
+            pen.box(result.boxes[index], _caption(result, index), _color(int(result.prompts[index])))
     elif isinstance(result, Classification):
         best = np.argsort(-result.scores, kind="stable")[:_MOST_LINES]
         for line, index in enumerate(best):
-            pen.line(line, f"{result.scores[index]:.2f} {result.labels[index]}", _color(int(index)))
+            pen.line(line, _caption(result, int(index)), _color(int(index)))
     if result.state != "live":
         pen.banner(result.state.upper())
     return canvas
+
+
+def _caption(result: Grounding | Classification, index: int) -> str:
+    return f"{result.scores[index]:.2f} {result.labels[index]}"
 
 
 def _color(prompt: int) -> Color:
@@ -65,15 +68,15 @@ class _Pen:
         limits = np.array([self._width - 1, self._height - 1] * 2)
         x0, y0, x1, y1 = (int(v) for v in np.clip(np.round(box), 0, limits))
         cv2.rectangle(self._canvas, (x0, y0), (x1, y1), color, self._thin + 1)
-        text, _, height = self._fitted(text, self._width)
+        text, _, height = self._fitted(text)
         self._label(text, x0, y0 - height if y0 >= height else y0, color)
 
     def line(self, number: int, text: str, color: Color) -> None:
-        text, _, height = self._fitted(text, self._width)
+        text, _, height = self._fitted(text)
         self._label(text, 0, number * height, color)
 
     def banner(self, text: str) -> None:
-        text, width, height = self._fitted(text, self._width)
+        text, width, height = self._fitted(text)
         self._label(text, (self._width - width) // 2, self._height - height, _WARNING)
 
     def _label(self, text: str, left: int, top: int, color: Color) -> None:
@@ -86,14 +89,12 @@ class _Pen:
         foot = top + height - self._pad - self._descent(text)
         cv2.putText(self._canvas, text, (left + self._pad, foot), _FONT, self._scale, ink, self._thin, cv2.LINE_AA)
 
-    def _fitted(self, text: str, room: int) -> tuple[str, int, int]:
-        """`text`, cut if need be, with the width and height of its label."""
+    def _fitted(self, text: str) -> tuple[str, int, int]:
+        """`text`, cut to the width of the picture, with the width and height of its label."""
         text = drawable(text)
         width, height = self._size(text)
-        if width > room:
-            score = text.rsplit(" ", 1)[-1]
-            kept = max(1, int(len(text) * room / width) - len(score) - 4)
-            text = f"{text[:kept]}... {score}"
+        if width > self._width:
+            text = text[: max(1, int(len(text) * self._width / width) - 4)] + "..."
             width, height = self._size(text)
         return text, width, height
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -15,6 +16,8 @@ from mmedge.errors import BundleError, BundleFormatError, InputError
 from mmedge.inputs.image import ImagePreprocessor
 from mmedge.inputs.text import TextPreprocessor
 from mmedge.program import StagedProgram
+
+_log = logging.getLogger("mmedge")
 
 K = TypeVar("K", ImageInput, TextInput)
 
@@ -65,7 +68,9 @@ def load_program(bundle: Bundle, engine: Engine, precision: str, *, cache_entrie
     for stage in bundle.manifest.stages:
         name = stage.files[precision]
         path = partial(_path, folder, name)
-        stages[stage.name] = engine.load(StageModel(stage, bundle.read(name), weights, path))
+        loaded = engine.load(StageModel(stage, bundle.read(name), weights, path))
+        _log.info("%s: %s runs on %s, %s", bundle.manifest.name, name, loaded.engine, loaded.provider)
+        stages[stage.name] = loaded
     return StagedProgram(bundle.manifest, stages, cache_entries=cache_entries)
 
 

@@ -97,11 +97,11 @@ class Model:
         self,
         bundle: Bundle,
         *,
-        engine: str = "auto",
-        precision: str | None = None,
-        threads: int | None = None,
-        threshold: float | None = None,
-        prompt_cache: int = 16,
+        engine: str,
+        precision: str | None,
+        threads: int | None,
+        threshold: float | None,
+        prompt_cache: int,
     ) -> None:
         self._bundle = bundle
         self._manifest = bundle.manifest
@@ -117,7 +117,14 @@ class Model:
         self._inputs: dict[str, Prepared] = {}
         self._prompts = _Prompts(None if self._text is None else (), (), 0)
         self._frames = 0
-        self._announce()
+        variant = bundle.manifest.variants[self._precision]
+        if not variant.verified:
+            _log.warning(
+                "variant %s of %s differs from its source model by more than %g; check what it says",
+                self._precision,
+                bundle.manifest.name,
+                variant.tolerance,
+            )
 
     def set_text(self, prompts: Sequence[str]) -> None:
         """Set what to look for. The text stages run here, or not at all if the same list was set not long ago.
@@ -185,11 +192,7 @@ class Model:
         return stream(self, source, policy=policy, **options)
 
     def warmup(self, runs: int = 3) -> None:
-        """Run black frames, so that the first real one is not the slow one. Prompts and tensors must be set.
-
-        Raises:
-            As `__call__` does.
-        """
+        """Run black frames, so that the first real one is not the slow one. Raises what `__call__` raises."""
         size = (1, 1) if self._image is None else self._image.contract.size
         with self._running:
             for _ in range(runs):
@@ -275,26 +278,6 @@ class Model:
         if program is None:
             raise EngineError(f"the model {self._manifest.name} was closed; load it again")
         return program
-
-    def _announce(self) -> None:
-        variant = self._manifest.variants[self._precision]
-        for name, stage in self._opened().stats().items():
-            _log.info(
-                "%s %s: stage %s runs on %s, %s",
-                self._manifest.name,
-                self._precision,
-                name,
-                stage.engine,
-                stage.provider,
-            )
-        if not variant.verified:
-            _log.warning(
-                "%s: variant %s differs from its source model by more than %g (%s); check what it says",
-                self._manifest.name,
-                self._precision,
-                variant.tolerance,
-                dict(variant.errors),
-            )
 
 
 def _stamp(frame: Frame, prompts: _Prompts, started: float) -> Stamp:

@@ -87,7 +87,7 @@ class VideoWriter:
         try:
             # The encoder reports no errors: only reading back shows whether everything reached the disk.
             found = _count_frames(self._part)
-            if found != self.frames:
+            if found < self.frames:
                 raise VideoWriteError(
                     f"{self.path} was not written: {found} of {self.frames} frames reached the disk; is it full?"
                 )

@@ -24,7 +24,7 @@ class Image:
     Args:
         size: (height, width) that the model sees.
         name: The pixel tensor, float32 [1, 3, H, W] (nchw) or [1, H, W, 3] (nhwc), RGB.
-        resize, shortest_edge, crop, interpolation, mean, std, pad_value, layout, optional: As in
+        resize, shortest_edge, crop, interpolation, mean, std, pad_value, layout: As in
             `mmedge.bundle.ImageInput`.
         reference: The source's own way from a frame (uint8 [H, W, 3] BGR) to the pixel tensor. The bundle's goldens are
             made by it, so that ours is checked against it; None: by ours.
@@ -40,7 +40,6 @@ class Image:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     pad_value: int = 0
     layout: str = "nchw"
-    optional: bool = False
     reference: Callable[[npt.NDArray[np.uint8]], Mapping[str, Array]] | None = None
 
     @property
@@ -58,7 +57,6 @@ class Image:
             std=self.std,
             pad_value=self.pad_value,
             layout=self.layout,
-            optional=self.optional,
         )
 
 
@@ -75,7 +73,6 @@ class Text:
         dtype: Of `ids` and `mask`.
         axes: Names or fixed sizes of the two axes.
         vocab_size: Rows of the model's embedding table; None takes the tokenizer's own size.
-        optional: The model runs without it.
         reference: The source's own way from prompts to the token tensors, as in `Image`.
     """
 
@@ -88,7 +85,6 @@ class Text:
     dtype: str = "int64"
     axes: tuple[int | str, int | str] = ("n", "l")
     vocab_size: int | None = None
-    optional: bool = False
     reference: Callable[[Sequence[str]], Mapping[str, Array]] | None = None
 
     @property
@@ -129,7 +125,6 @@ class Text:
             pad_id=self.pad_id,
             vocab_size=size,
             template=self.template,
-            optional=self.optional,
         )
 
 
@@ -142,19 +137,17 @@ class Tensor:
         name: The tensor.
         dtype: Its dtype.
         more: Further tensors of the same modality, as (name, dtype, shape).
-        optional: The model runs without it.
     """
 
     shape: tuple[int | str, ...]
     name: str
     dtype: str = "float32"
     more: tuple[tuple[str, str, tuple[int | str, ...]], ...] = ()
-    optional: bool = False
 
     @property
     def contract(self) -> TensorInput:
         tensors = ((self.name, self.dtype, self.shape), *self.more)
-        return TensorInput(tuple(TensorSpec(*tensor) for tensor in tensors), self.optional)
+        return TensorInput(tuple(TensorSpec(*tensor) for tensor in tensors))
 
 
 Declaration = Image | Text | Tensor

@@ -50,7 +50,6 @@ class ImageInput:
         mean, std: Per RGB channel, applied to pixels scaled to 0..1.
         pad_value: 0..255, what a ``letterbox`` fills with.
         layout: ``nchw`` or ``nhwc``.
-        optional: The model runs without it.
     """
 
     tensor: TensorSpec
@@ -63,7 +62,6 @@ class ImageInput:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     pad_value: int = 0
     layout: str = "nchw"
-    optional: bool = False
 
     @property
     def tensors(self) -> tuple[TensorSpec, ...]:
@@ -86,7 +84,6 @@ class ImageInput:
             std=fields.numbers("std", 3),
             pad_value=fields.integer("pad_value"),
             layout=fields.string("layout", ("nchw", "nhwc")),
-            optional=fields.boolean("optional"),
         )
         if min(image.size) < 1 or image.pad_value > 255 or min(image.std) <= 0:
             raise BundleFormatError(
@@ -107,7 +104,6 @@ class TextInput:
         pad_id: Token id that fills shorter prompts.
         vocab_size: Number of rows of the model's embedding table; every token id is below it.
         template: Text around each prompt, such as ``a photo of {}``. ``{}`` alone leaves prompts as they are.
-        optional: The model runs without it.
     """
 
     ids: TensorSpec
@@ -116,7 +112,6 @@ class TextInput:
     pad_id: int
     vocab_size: int
     template: str = "{}"
-    optional: bool = False
 
     @property
     def tensors(self) -> tuple[TensorSpec, ...]:
@@ -136,7 +131,6 @@ class TextInput:
             pad_id=fields.integer("pad_id"),
             vocab_size=fields.integer("vocab_size", 1),
             template=fields.string("template"),
-            optional=fields.boolean("optional"),
         )
 
 
@@ -145,14 +139,13 @@ class TensorInput:
     """Tensors that the caller makes: features, sensor windows, anything that is no frame and no text."""
 
     tensors: tuple[TensorSpec, ...]
-    optional: bool = False
 
     def to_json(self) -> dict[str, object]:
-        return {"kind": "tensor", "tensors": [t.to_json() for t in self.tensors], "optional": self.optional}
+        return {"kind": "tensor", "tensors": [t.to_json() for t in self.tensors]}
 
     @staticmethod
     def from_fields(fields: Fields) -> TensorInput:
-        return TensorInput(fields.each("tensors", TensorSpec.from_fields), fields.boolean("optional"))
+        return TensorInput(fields.each("tensors", TensorSpec.from_fields))
 
 
 Input = ImageInput | TextInput | TensorInput

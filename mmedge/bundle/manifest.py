@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 from mmedge.bundle.fields import Fields
 from mmedge.bundle.inputs import Input, TensorSpec, read_input
 from mmedge.bundle.tasks import Task, read_task
-from mmedge.errors import BundleFormatError
+from mmedge.errors import BundleFormatError, BundleIntegrityError
 
 FORMAT = 1
 """The manifest format that this version writes, and the newest that it reads."""
@@ -175,7 +176,7 @@ class Manifest:
             "variants": {name: asdict(variant) for name, variant in self.variants.items()},
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
         }
-        return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps({**value, "digest": _digest(value)}, indent=1, ensure_ascii=False) + "\n"
 
     @staticmethod
     def loads(text: str | bytes) -> Manifest:
@@ -183,6 +184,7 @@ class Manifest:
 
         Raises:
             BundleFormatError: It is no JSON, of an unknown format, or breaks a rule; the message names the field.
+            BundleIntegrityError: It was changed after it was written.
         """
         try:
             value = json.loads(text)
@@ -210,8 +212,18 @@ class Manifest:
             variants=fields.each_named("variants", Variant.from_fields),
             files=fields.each_named("files", FileEntry.from_fields),
         )
+        digest = fields.string("digest")
         fields.done()
+        if digest != _digest({key: item for key, item in value.items() if key != "digest"}):
+            raise BundleIntegrityError(
+                "manifest.json was changed after it was written; copy or export the bundle again"
+            )
         return manifest
+
+
+def _digest(value: Mapping[str, object]) -> str:
+    """SHA-256 of the manifest without its digest: guards against damage, and only a signature against malice."""
+    return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
 
 
 def _strings(fields: Fields, name: str) -> dict[str, str]:

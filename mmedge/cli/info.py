@@ -60,9 +60,10 @@ def _table(title: str, *columns: str) -> Any:
 
 def _inputs(manifest: Manifest) -> Any:
     table = _table("Inputs", "modality", "kind", "tensors", "needed")
+    used = {modality for stage in manifest.stages for modality in stage.label}
     for name, contract in manifest.inputs.items():
         kind = str(contract.to_json()["kind"])
-        table.add_row(name, kind, _tensors(contract.tensors), "no" if contract.optional else "yes")
+        table.add_row(name, kind, _tensors(contract.tensors), "yes" if name in used else "no")
     return table
 
 

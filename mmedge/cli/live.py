@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from types import TracebackType
 
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
@@ -43,7 +44,8 @@ class LiveTable:
 
     def __init__(self, prompts: tuple[str, ...]) -> None:
         self._prompts = prompts
-        self._live = Live(auto_refresh=False)
+        # Prompts are the user's own words: nothing in them is markup.
+        self._live = Live(console=Console(markup=False, emoji=False), auto_refresh=False)
         self._drawn = 0.0
 
     def __call__(self, frame: Frame, result: Result, tally: Tally) -> None:
@@ -53,12 +55,12 @@ class LiveTable:
             self._live.update(self._table(result, tally), refresh=True)
 
     def _table(self, result: Result, tally: Tally) -> Table:
-        table = Table(title=printable(_headline(result, tally)), title_justify="left")
+        table = Table(title=f"{printable(result.source)}\n{_headline(result, tally)}", title_justify="left")
         table.add_column("prompt")
         table.add_column("score", justify="right")
         table.add_column("box in pixels", min_width=24)
         for answer in answers(result, self._prompts):
-            place = "not in view" if answer.box is None else _pixels(answer.box)
+            place = "not found" if answer.box is None else _pixels(answer.box)
             table.add_row(
                 printable(answer.prompt), f"{answer.score:.2f}", place, style="dim" if answer.box is None else ""
             )
@@ -87,10 +89,7 @@ class Lines:
 
 
 def _headline(result: Result, tally: Tally) -> str:
-    return (
-        f"{result.source} frame {result.frame}, {tally.rate:.1f} a second, age {result.age_ms:.0f} ms, "
-        f"dropped {tally.dropped}"
-    )
+    return f"frame {result.frame}, {tally.rate:.1f}/s, age {result.age_ms:.0f} ms, dropped {tally.dropped}"
 
 
 def _pixels(box: tuple[float, ...]) -> str:

@@ -6,6 +6,8 @@ its text stage looks words up in a table, and its joint stage multiplies the two
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -178,7 +180,7 @@ def _write_stage(folder: Path, name: str, text: str, external: bool) -> Stage:
     if external:
         for tensor in model.graph.initializer:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
-        onnx.save(model, folder / path, save_as_external_data=True, location=f"{name}.bin", size_threshold=0)
+        onnx.save(model, folder / path, save_as_external_data=True, location=f"{name}.bin", size_threshold=64)
     else:
         onnx.save(model, folder / path)
     return Stage(
@@ -195,3 +197,12 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     kind = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
     return TensorSpec(value.name, dtype, tuple(d.dim_param or d.dim_value for d in kind.shape.dim))
+
+
+def signed(manifest: Any) -> str:
+    """A manifest as JSON with the digest that belongs to it, as somebody who changes one on purpose would write it."""
+    if not isinstance(manifest, dict):
+        return json.dumps(manifest)
+    value = {key: item for key, item in manifest.items() if key != "digest"}
+    digest = hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
+    return json.dumps({**value, "digest": digest})

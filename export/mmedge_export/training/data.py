@@ -47,6 +47,7 @@ class Batches:
             hit=torch.from_numpy(np.array([[q.hit for q in scene] for scene in questions])),
             open=torch.from_numpy(np.array([[q.open for q in scene] for scene in questions])),
             mentions=torch.from_numpy(np.array([[q.mentions for q in scene] for scene in questions])),
+            base=torch.from_numpy(rows["base"].copy()),
             box=torch.from_numpy(rows["box"].copy()),
             visible=torch.from_numpy(rows["visible"].copy()),
             color=torch.from_numpy(rows["color"].copy()),

@@ -14,6 +14,8 @@ from mmedge_export.zoo.grounding import GroundingConfig, GroundingModel
 
 SEEN_ENOUGH = 0.3
 NEAR = 1.0
+NEXT_TO = 0.02
+WEIGHTS = {"heat": 1.0, "presence": 0.5, "box": 2.0, "color": 0.3, "shape": 0.3, "mentions": 0.5, "sides": 0.5}
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Batch:
     hit: Tensor  # [B, N, 8] bool
     open: Tensor  # [B, N, 8] bool
     mentions: Tensor  # [B, N, 8, 2] bool: fits the prompt's target phrase, its anchor phrase
+    base: Tensor  # [B, 8, 2] float32, where the object stands, as shares of the picture
     box: Tensor  # [B, 8, 4] float32, xyxy as shares of the picture
     visible: Tensor  # [B, 8] float32; 0 for an empty slot
     color: Tensor  # [B, 8] int64
@@ -36,8 +39,9 @@ class Attributes(nn.Module):
     """Heads that are trained along and dropped afterwards.
 
     Colour and shape, read off single image tokens, make the tower keep the two apart, so that pairs never seen together
-    can still be told. Mentions, read after the first block, make it mark what each phrase of the prompt could mean,
-    which the relation between the two is then decided on.
+    can still be told. Mentions, read after the first block, make it mark what each phrase of the prompt could mean;
+    sides, read once the last block has looked around, tell whether an anchor stands right, left, below or above. Side
+    and relation word decide only together: without a teacher of its own, neither is ever learned.
     """
 
     def __init__(self, config: GroundingConfig) -> None:
@@ -46,6 +50,7 @@ class Attributes(nn.Module):
         self.shape = nn.Linear(config.dim, len(SHAPES))
         self.mentions = nn.Linear(config.dim, 2)
         nn.init.constant_(self.mentions.bias, -4.0)
+        self.sides = nn.Linear(config.dim, 4)
 
 
 def objective(model: GroundingModel, attributes: Attributes, batch: Batch, autocast: bool) -> dict[str, Tensor]:
@@ -53,26 +58,21 @@ def objective(model: GroundingModel, attributes: Attributes, batch: Batch, autoc
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         tokens, boxes = model.image(batch.pixel_values)
         states = model.ground(tokens[:, None], batch.input_ids, batch.attention_mask)
-        logits, mentions = model.read(states[-1]).float(), attributes.mentions(states[0]).float()
+        logits, mentions = model.read(states[-1][1]).float(), attributes.mentions(states[0][1]).float()
+        sides = attributes.sides(states[-1][0]).float()
         color, shape = attributes.color(tokens).float(), attributes.shape(tokens).float()
     pull, owner = _assign(model, batch)
     terms = {
         "heat": _heat(logits, pull, batch.hit, batch.open),
         "mentions": _heat(mentions[..., 0], pull, batch.mentions[..., 0], torch.zeros_like(batch.open))
         + _heat(mentions[..., 1], pull, batch.mentions[..., 1], torch.zeros_like(batch.open)),
+        "sides": _sides(sides, batch, owner),
         "presence": _presence(logits, batch),
         "box": _boxes(boxes.float(), batch, owner),
         "color": functional.cross_entropy(color[owner[0], owner[1]], batch.color[owner[0], owner[2]]),
         "shape": functional.cross_entropy(shape[owner[0], owner[1]], batch.shape[owner[0], owner[2]]),
     }
-    terms["total"] = (
-        terms["heat"]
-        + 0.5 * terms["mentions"]
-        + 0.5 * terms["presence"]
-        + 2.0 * terms["box"]
-        + 0.3 * terms["color"]
-        + 0.3 * terms["shape"]
-    )
+    terms["total"] = sum((weight * terms[name] for name, weight in WEIGHTS.items()), torch.zeros(()))
     return terms
 
 
@@ -104,6 +104,21 @@ def _heat(logits: Tensor, pull: Tensor, hits: Tensor, undecided: Tensor) -> Tens
     cost = ~hit * (1 - target) ** 4 * chance**2 * functional.softplus(logits)
     loss = torch.where(doubt & ~hit, torch.zeros_like(gain), gain + cost)
     return loss.sum() / (hit.sum() + 0.5 * hit.shape[0] * hit.shape[1])
+
+
+def _sides(logits: Tensor, batch: Batch, owner: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """On which sides of each object an anchor of the prompt stands, for prompts with an anchor in view."""
+    offset = batch.base[:, None, :, :] - batch.base[:, :, None, :]
+    x, y = offset[..., 0], offset[..., 1]
+    beside = torch.stack([x > NEXT_TO, x < -NEXT_TO, y > NEXT_TO, y < -NEXT_TO], dim=-1).float()
+    anchor = batch.mentions[..., 1].float()
+    truth = torch.einsum("bijs,bnj->bnis", beside, anchor).clamp(max=1)
+    scene, cell, thing = owner
+    wrong = functional.binary_cross_entropy_with_logits(
+        logits[scene, :, cell], truth[scene, :, thing], reduction="none"
+    )
+    asked = anchor.any(dim=-1)[scene].float()
+    return (wrong.mean(dim=-1) * asked).sum() / asked.sum().clamp(min=1)
 
 
 def _presence(logits: Tensor, batch: Batch) -> Tensor:

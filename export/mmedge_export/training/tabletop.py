@@ -33,7 +33,7 @@ class Recipe:
 
     seed: int = 0
     scenes: int = 28_000
-    steps: int = 2_500
+    steps: int = 2_400
     batch: int = 32
     prompts: int = 6
     peak_rate: float = 2.5e-3

@@ -131,7 +131,10 @@ def _side(cells: int) -> Tensor:
 
 
 class GroundingBlock(nn.Module):
-    """Pre-norm: look around, ask the prompt, think. x [..., M, D], text [..., L, D], mask [..., 1, 1, L]."""
+    """Pre-norm: look around, ask the prompt, think. x [..., M, D], text [..., L, D], mask [..., 1, 1, L].
+
+    Returns the tokens after looking around and at the end, both [..., M, D].
+    """
 
     def __init__(self, config: GroundingConfig) -> None:
         super().__init__()
@@ -140,11 +143,10 @@ class GroundingBlock(nn.Module):
         self.prompt = Attention(config.dim, config.heads)
         self.think = _mlp(config.dim, config.mlp_ratio)
 
-    def forward(self, x: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        x = self.around(x)
-        x = x + self.prompt(self.norm(x), text, mask)
-        thought: Tensor = self.think(x)
-        return x + thought
+    def forward(self, x: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        looked: Tensor = self.around(x)
+        asked = looked + self.prompt(self.norm(looked), text, mask)
+        return looked, asked + self.think(asked)
 
 
 class TextLayer(nn.Module):
@@ -227,15 +229,16 @@ class GroundingModel(nn.Module):
 
     def dense(self, tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logit of every cell: tokens [..., M, D] and prompts [..., L] -> [..., M]; leading dimensions broadcast."""
-        return self.read(self.ground(tokens, input_ids, attention_mask)[-1])
+        return self.read(self.ground(tokens, input_ids, attention_mask)[-1][1])
 
-    def ground(self, tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
-        """The tokens [..., M, D] after each block."""
+    def ground(self, tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The tokens [..., M, D] within each block (after looking around) and after it."""
         text, mask = self.text(input_ids, attention_mask)
-        states = [tokens]
+        states: list[tuple[Tensor, Tensor]] = []
         for block in self.blocks:
-            states.append(block(states[-1], text, mask))
-        return states[1:]
+            states.append(block(tokens, text, mask))
+            tokens = states[-1][1]
+        return states
 
     def read(self, tokens: Tensor) -> Tensor:
         """Tokens after the last block [..., M, D] -> logits [..., M]."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.bundles import write_bundle
+from support.bundles import signed, write_bundle
 
 from mmedge.bundle import FORMAT, Manifest, open_bundle
 from mmedge.errors import BundleFormatError
@@ -86,7 +86,7 @@ def test_a_defect_is_one_error_that_names_its_place(defect: str, text: str) -> N
     else:
         change(value)
     with pytest.raises(BundleFormatError, match=message):
-        Manifest.loads(json.dumps(value))
+        Manifest.loads(signed(value))
 
 
 @pytest.mark.parametrize("damaged", ["", "{", "\x00", "[" * 100_000, '{"format": 1e999}'], ids=range(5))
@@ -101,7 +101,7 @@ def test_every_field_can_be_missing_or_of_another_type(text: str) -> None:
             value = json.loads(text)
             change(value)
             try:
-                Manifest.loads(json.dumps(value))
+                Manifest.loads(signed(value))
             except BundleFormatError:
                 continue
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.bundles import write_bundle
+from support.bundles import signed, write_bundle
 
 from mmedge.bundle import open_bundle, read_goldens
 from mmedge.errors import BundleError, BundleFormatError, BundleIntegrityError
@@ -42,7 +42,7 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, object]], object]) -
     path = folder / "manifest.json"
     value = json.loads(path.read_text())
     change(value)
-    path.write_text(json.dumps(value))
+    path.write_text(signed(value))
 
 
 @pytest.mark.parametrize("form", ["zip", "folder"])
@@ -68,7 +68,8 @@ def test_every_truncation_is_refused(packed: Path, tmp_path: Path) -> None:
     edges = {0, 1, 21, 22, len(data) // 2, len(data) - 23, len(data) - 22, len(data) - 1}
     for length in sorted(edges | set(range(0, len(data), 401))):
         target.write_bytes(data[:length])
-        with pytest.raises(BundleFormatError, match=r"cut\.mmedge"):
+        # The goldens are a zip themselves: cut behind them, the file is still a zip, and yet no bundle.
+        with pytest.raises((BundleFormatError, BundleIntegrityError), match=r"cut\.mmedge"):
             open_bundle(target)
 
 
@@ -212,7 +213,7 @@ def test_no_permission(packed: Path, tmp_path: Path) -> None:
 
 def npz(**arrays: object) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=True, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
@@ -269,3 +270,15 @@ def test_a_goldens_bomb_is_refused_unopened() -> None:
     huge = data[:size_field] + (2 << 30).to_bytes(4, "little") + data[size_field + 4 :]
     with pytest.raises(BundleFormatError, match="unpacks to"):
         read_goldens(huge)
+
+
+def test_a_changed_number_in_the_manifest_of_a_folder_is_seen(tmp_path: Path) -> None:
+    """The manifest has no other file that could vouch for it: a threshold must not change unseen."""
+    folder = write_bundle(tmp_path / "colours", form="folder")
+    path = folder / "manifest.json"
+    text = path.read_text()
+    changed = text.replace('"tolerance": 1e-05', '"tolerance": 9e-01')
+    assert changed != text
+    path.write_text(changed)
+    with pytest.raises(BundleIntegrityError, match="changed after it was written"):
+        open_bundle(folder)

@@ -96,8 +96,13 @@ def test_reading_ahead_of_a_file_is_bounded() -> None:
 
 def test_several_sources_take_turns() -> None:
     sources = [Script(20, live=False, name=name) for name in "abc"]
-    frames = drain(feed_of(*sources), work=0.002)
-    assert [frame.source for frame in frames[:6]] == ["a", "b", "c", "a", "b", "c"]
+    frames = []
+    with feed_of(*sources) as feed:
+        assert settled(lambda: all(source.reads >= 3 for source in sources))
+        while (frame := feed.next()) is not None:
+            frames.append(frame)
+            time.sleep(0.005)
+    assert "".join(frame.source for frame in frames[:9]) == "abcabcabc"
     for name in "abc":
         assert [frame.index for frame in frames if frame.source == name] == list(range(20))
 

@@ -1,0 +1,164 @@
+"""Verification: PASS only for a bundle that gives here what its source model gave."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.bundles import COLOR_STAGES, color_goldens, frame_of, write_bundle
+
+import mmedge
+from mmedge.bundle import Golden, open_bundle
+from mmedge.errors import BundleError, BundleFormatError, EngineError
+from mmedge.program import StagedProgram
+from mmedge.verification import relative_error
+
+
+def test_a_good_bundle_passes(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "b", external=True)
+    result = mmedge.verify(path)
+    assert result.passed
+    assert (result.samples, result.precision, result.tolerance) == (2, "fp32", 1e-5)
+    assert result.errors["logits"] is not None
+    assert result.errors["logits"] < 1e-6
+    assert [(p.tokens_equal, p.pixels_max_abs) for p in result.preparation] == [(True, 0.0)] * 2
+    assert result.engines["image"].endswith("on cpu")
+    value = result.to_json()
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    with open_bundle(path) as bundle:
+        assert mmedge.verify(bundle, engine="onnxruntime:cpu", precision="fp32").passed
+        assert bundle.goldens()
+
+
+def test_no_goldens_do_not_pass(tmp_path: Path) -> None:
+    result = mmedge.verify(write_bundle(tmp_path / "b", goldens=()))
+    assert not result.passed
+    assert "no goldens" in result.reasons[0]
+
+
+def changed(**changes: Any) -> Callable[[Golden], Golden]:
+    return lambda golden: replace(golden, **changes)
+
+
+def outputs(change: Callable[[Any], Any]) -> Callable[[Golden], Golden]:
+    return lambda golden: replace(golden, outputs={"logits": change(golden.outputs["logits"])})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param(outputs(lambda a: a * 1.001), r"logits differs by 0\.000999 .*at most 1e-05", id="drift"),
+        pytest.param(outputs(lambda a: a * np.nan), "logits is not finite", id="nan"),
+        pytest.param(outputs(lambda a: a * 0), "logits is not finite", id="zero"),
+        pytest.param(outputs(lambda a: a[:, :1]), "another shape", id="shape"),
+        pytest.param(changed(prompts=("red", "green thing")), "sample 1: the prompts give other tokens", id="tokens"),
+        pytest.param(changed(prompts=("red",)), "other tokens", id="fewer-prompts"),
+        pytest.param(changed(frame=frame_of("blue")), "sample 1: pixels differ by 1;", id="pixels"),
+    ],
+)
+def test_what_differs_is_named(tmp_path: Path, change: Callable[[Golden], Golden], reason: str) -> None:
+    first, second = color_goldens()
+    result = mmedge.verify(write_bundle(tmp_path / "b", COLOR_STAGES, goldens=[first, change(second)]))
+    assert not result.passed
+    assert len(result.reasons) == 1
+    assert re.search(reason, result.reasons[0])
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_nan_in_ours_never_passes(tmp_path: Path) -> None:
+    joint = """
+    joint (float[1, 3] image_vec, float[n, 3] text_vec) => (float[1, n] logits) {
+      turned = Transpose<perm = [1, 0]>(text_vec)
+      product = MatMul(image_vec, turned)
+      zero = Sub(product, product)
+      logits = Div(zero, zero)
+    }
+    """
+    path = write_bundle(tmp_path / "b", {**COLOR_STAGES, "image+text": joint}, goldens=color_goldens())
+    result = mmedge.verify(path)
+    assert result.errors == {"logits": None}
+    assert not result.passed
+
+
+def test_prompts_may_be_padded_otherwise(tmp_path: Path) -> None:
+    first, second = color_goldens()
+    wide = {
+        **first.inputs,
+        **{n: np.pad(first.inputs[n], ((0, 0), (0, 4))) for n in ("input_ids", "attention_mask")},
+    }
+    result = mmedge.verify(write_bundle(tmp_path / "b", COLOR_STAGES, goldens=[replace(first, inputs=wide), second]))
+    assert result.passed
+
+
+def test_goldens_without_frame_and_prompts_pass_on_their_outputs(tmp_path: Path) -> None:
+    bare = [replace(golden, frame=None, prompts=()) for golden in color_goldens()]
+    result = mmedge.verify(write_bundle(tmp_path / "b", COLOR_STAGES, goldens=bare))
+    assert result.passed
+    assert result.preparation == ()
+
+
+@pytest.mark.parametrize("part", ["inputs", "outputs"])
+def test_goldens_that_lack_a_tensor_are_refused(tmp_path: Path, part: str) -> None:
+    (golden,) = color_goldens()[:1]
+    less = dict(getattr(golden, part))
+    less.pop(next(iter(less)))
+    bad = replace(golden, **{part: {**less, "other": np.zeros(1)}})
+    with pytest.raises(BundleFormatError, match="lacks the"):
+        mmedge.verify(write_bundle(tmp_path / "b", COLOR_STAGES, goldens=[bad]))
+
+
+def test_a_program_that_keeps_stale_values_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = StagedProgram._once
+
+    def stale(self: StagedProgram, group: Any, key: Any, values: Any) -> Any:
+        last = self._last.get(group.label)
+        return last[1] if last is not None else once(self, group, key, values)
+
+    path = write_bundle(tmp_path / "b")
+    monkeypatch.setattr(StagedProgram, "_once", stale)
+    assert not mmedge.verify(path).passed
+
+
+def test_the_first_sample_is_replayed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, seen = StagedProgram.run, []
+
+    def watched(self: StagedProgram, inputs: Any) -> Any:
+        result = run(self, inputs)
+        seen.append(result["logits"].shape)
+        return result
+
+    path = write_bundle(tmp_path / "b")
+    monkeypatch.setattr(StagedProgram, "run", watched)
+    mmedge.verify(path)
+    assert seen == [(1, 2), (1, 3), (1, 2)]
+
+
+def test_errors_of_bundle_and_engine_come_through(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "b")
+    with pytest.raises(BundleError, match="no variant"):
+        mmedge.verify(path, precision="int4")
+    with pytest.raises(EngineError, match="engine must be"):
+        mmedge.verify(path, engine="none")
+
+
+@pytest.mark.parametrize(
+    ("ours", "golden", "error"),
+    [
+        ([3.0, 4.0], [3.0, 4.0], 0.0),
+        ([3.0, 4.5], [3.0, 4.0], 0.1),
+        ([0.0], [0.0], 0.0),
+        ([1.0], [0.0], np.inf),
+        ([np.nan], [1.0], np.inf),
+        ([1.0], [np.inf], np.inf),
+        ([[1.0]], [1.0], np.inf),
+        ([], [], 0.0),
+    ],
+)
+def test_relative_error(ours: Any, golden: Any, error: float) -> None:
+    assert relative_error(np.array(ours), np.array(golden)) == pytest.approx(error)
