@@ -40,8 +40,8 @@ def word_tokenizer(size: int) -> str:
     return str(tokenizer.to_str())
 
 
-def build(folder: Path) -> tuple[Path, Path]:
-    """Export CLIP as a bundle, and whole as one ONNX file; returns both paths."""
+def build(folder: Path) -> tuple[mx.Report, Path]:
+    """Export CLIP as a bundle, and whole as one ONNX file."""
     torch.manual_seed(0)
     config = CLIPConfig(text_config={"eos_token_id": EOS}, vision_config={"patch_size": 32})
     module = ClipModule(CLIPModel(config), scores=True)
@@ -53,11 +53,11 @@ def build(folder: Path) -> tuple[Path, Path]:
     frame = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     options = mx.Options(samples=[mx.Sample(frame, tuple(words))], form="folder", progress=False)
     task = mx.Classify("logits", "softmax", "image_embedding", "text_embedding")
-    mx.export(module, inputs=inputs, task=task, out=folder / "clip", options=options)
+    report = mx.export(module, inputs=inputs, task=task, out=folder / "clip", options=options)
     source = TorchSource(module)
     specs = [spec for declared in inputs.values() for spec in declared.contract.tensors]
     whole = source.to_onnx(folder / "whole.onnx", specs, sample(np.random.default_rng(1)))
-    return folder / "clip", whole
+    return report, whole
 
 
 def sample(random: np.random.Generator) -> dict[str, np.ndarray]:
@@ -102,14 +102,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        bundle, whole_file = build(Path(temporary))
+        report, whole_file = build(Path(temporary))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = arguments.threads
         whole = onnxruntime.InferenceSession(whole_file, options, providers=["CPUExecutionProvider"])
-        with mmedge.load(bundle, threads=arguments.threads) as model:
+        with mmedge.load(report.path, threads=arguments.threads) as model:
             measured = measure(model, whole, arguments.rounds)
     versions = {"onnxruntime": onnxruntime.__version__, "machine": platform.machine(), "threads": arguments.threads}
-    text = json.dumps({"case": "clip-vit-b32, 8 prompts of 16 tokens", **measured, **versions}, indent=1)
+    case = {
+        "case": "clip-vit-b32, 8 prompts of 16 tokens",
+        "stages": [list(stage.label) for stage in report.manifest.stages],
+        "relative_error_against_torch": report.verification.errors,
+    }
+    text = json.dumps({**case, **measured, **versions}, indent=1)
     print(text)
     if arguments.json is not None:
         arguments.json.write_text(text + "\n", encoding="utf-8")
