@@ -13,6 +13,7 @@
     │   ├── SourceNotFoundError    there is no such thing
     │   ├── SourceOpenError        it is there and cannot be opened
     │   └── SourceLostError        it was open and stopped giving frames
+    ├── VideoWriteError        a video file cannot be written
     ├── EngineError            an engine is missing, or it refused a stage
     ├── TaskError              the task's outputs are not what the manifest promises
     ├── PromptGrammarError     a sentence outside the built-in model's grammar
@@ -77,6 +78,10 @@ class SourceOpenError(SourceError):
 
 class SourceLostError(SourceError):
     """The source was open and stopped giving frames."""
+
+
+class VideoWriteError(MmedgeError):
+    """A video file cannot be written. Nothing half-written is left under its name."""
 
 
 class EngineError(MmedgeError):

@@ -10,16 +10,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mmedge.errors import MmedgeError
+from mmedge.errors import VideoWriteError
 from mmedge.sources.quiet import quiet_opencv
 
 Picture = npt.NDArray[np.uint8]
 
 _DEFAULT_FPS = 25.0
-
-
-class VideoWriteError(MmedgeError):
-    """A video file cannot be written."""
 
 
 class VideoWriter:

@@ -82,7 +82,9 @@ def _library(name: str) -> Check:
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        return Check(name, "broken", str(error), "pip install --force-reinstall mmedge")
+        # A wheel that is there and cannot be loaded lacks a library of the system, as OpenCV does without a desktop.
+        system = "apt-get install libgl1 libglib2.0-0" if ".so" in str(error) else ""
+        return Check(name, "broken", str(error), system or "pip install --force-reinstall mmedge")
     return Check(name, "ok", str(module.__version__))
 
 

@@ -20,10 +20,12 @@ from mmedge.errors import (
     PromptGrammarError,
     SourceError,
     TaskError,
+    VideoWriteError,
 )
 
 FAILED = 1
 USAGE = 2
+_LIBRARY = 6
 UNEXPECTED = 70
 INTERRUPTED = 130
 
@@ -34,9 +36,10 @@ _CODES: tuple[tuple[type[MmedgeError], int], ...] = (
     (PromptGrammarError, 4),
     (SourceError, 5),
     (EngineError, 6),
-    (MissingDependencyError, 6),
+    (MissingDependencyError, _LIBRARY),
     (ExportError, 7),
-    (MmedgeError, 8),
+    (VideoWriteError, 8),
+    (MmedgeError, 70),
 )
 
 EPILOG = (
@@ -62,6 +65,12 @@ class ErrorGroup(TyperGroup):
                 traceback.print_exc()
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(exit_code(error)) from error
+        except ImportError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            # OpenCV, for one, installs without the system libraries that it loads.
+            print(f"error: a library cannot be loaded: {error}; `mmedge doctor` says which and how", file=sys.stderr)
+            raise typer.Exit(_LIBRARY) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
+
+_SILENT = 0
 
 _lock = threading.Lock()
 _inside = 0
 _level = 0
+
+
+def _log() -> Any:
+    """Where the switch is: OpenCV 5 moved it."""
+    return getattr(cv2.utils, "logging", cv2)
 
 
 @contextmanager
@@ -19,8 +27,8 @@ def quiet_opencv() -> Iterator[None]:
     global _inside, _level
     with _lock:
         if _inside == 0:
-            _level = cv2.utils.logging.getLogLevel()
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            _level = _log().getLogLevel()
+            _log().setLogLevel(_SILENT)
         _inside += 1
     try:
         yield
@@ -28,4 +36,4 @@ def quiet_opencv() -> Iterator[None]:
         with _lock:
             _inside -= 1
             if _inside == 0:
-                cv2.utils.logging.setLogLevel(_level)
+                _log().setLogLevel(_level)

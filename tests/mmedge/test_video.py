@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from support.media import number_of, numbered
 
+from mmedge.errors import VideoWriteError
 from mmedge.sources import open_source
-from mmedge.video import VideoWriteError, VideoWriter, letterbox
+from mmedge.video import VideoWriter, letterbox
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
