@@ -56,8 +56,9 @@ def assemble(subject: Subject, folder: Path, name: str, options: Options) -> Man
     stages_folder = folder / "stages"
     stages_folder.mkdir()
     writer = StageWriter(stages_folder)
+    files = {plan.name: _file_stem(index, plan) for index, plan in enumerate(plans)}
     for plan in plans:
-        writer.write(subject.graph, plan, f"{plan.name}.{PRECISION}")
+        writer.write(subject.graph, plan, files[plan.name])
     if subject.tokenizer is not None:
         (folder / "tokenizer.json").write_text(subject.tokenizer, encoding="utf-8")
     (folder / "goldens.npz").write_bytes(write_goldens(subject.goldens))
@@ -72,18 +73,23 @@ def assemble(subject: Subject, folder: Path, name: str, options: Options) -> Man
         task=subject.task,
         inputs=subject.inputs,
         outputs=_specs(graph.outputs),
-        stages=tuple(_stage(plan, axes) for plan in plans),
+        stages=tuple(_stage(plan, files[plan.name], axes) for plan in plans),
         variants={PRECISION: Variant(verified=False, tolerance=options.tolerance, errors={})},
         files=file_entries(folder),
     )
     return seal(folder, manifest)
 
 
-def _stage(plan: StagePlan, axes: Mapping[str, int]) -> Stage:
+def _file_stem(index: int, plan: StagePlan) -> str:
+    """The name of a stage, unless many modalities make it longer than file systems like."""
+    return f"{plan.name if len(plan.name) <= 80 else index}.{PRECISION}"
+
+
+def _stage(plan: StagePlan, file: str, axes: Mapping[str, int]) -> Stage:
     return Stage(
         name=plan.name,
         label=tuple(sorted(plan.label)),
-        files={PRECISION: f"stages/{plan.name}.{PRECISION}.onnx"},
+        files={PRECISION: f"stages/{file}.onnx"},
         inputs=_specs(plan.inputs),
         outputs=_specs(plan.outputs),
         cost=Cost(plan.flops, plan.bytes, dict(axes)),

@@ -41,9 +41,9 @@ class TorchSource:
         """Framework, class and the hash of all weights, for the manifest."""
         kind = type(self._module)
         digest = hashlib.sha256()
-        for name, tensor in sorted(self._module.state_dict().items()):
+        for name, tensor in sorted((n, t) for n, t in self._module.state_dict().items() if isinstance(t, torch.Tensor)):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return {
             "framework": f"torch {torch.__version__.split('+')[0]}",
             "class": f"{kind.__module__}.{kind.__qualname__}",
@@ -71,20 +71,22 @@ class TorchSource:
         named = _named(result, self._names)
         return {name: _to_numpy(tensor) for name, tensor in named.items()}
 
-    def to_onnx(self, path: Path, specs: Sequence[TensorSpec], sample: Mapping[str, Array]) -> Path:
+    def to_onnx(self, path: Path, specs: Sequence[TensorSpec], samples: Sequence[Mapping[str, Array]]) -> Path:
         """Trace the module and write it as `path`, weights beside it where the file would pass 2 GB.
 
         Args:
             path: The .onnx file.
             specs: The declared tensors; named axes stay open.
-            sample: One array per tensor, whose open axes are neither 0 nor 1.
+            samples: One array per tensor each; the first that can be traced is.
 
         Raises:
-            ExportError: Tracing failed; the message holds the tracer's own words.
+            ExportError: No sample can be traced, or tracing failed; the message holds the tracer's own words.
         """
+        sample = _traceable(specs, samples)
         names = tuple(self.run(sample))
-        axes = {a: torch.export.Dim(a) for spec in specs for a in spec.shape if isinstance(a, str)}
-        dynamic = {s.name: {i: axes[a] for i, a in enumerate(s.shape) if isinstance(a, str)} for s in specs}
+        axes = {a: None for spec in specs for a in spec.shape if isinstance(a, str)}
+        dims = {axis: torch.export.Dim(f"axis_{index}") for index, axis in enumerate(axes)}
+        dynamic = {s.name: {i: dims[a] for i, a in enumerate(s.shape) if isinstance(a, str)} for s in specs}
         flat = _Flat(self._module, self._names, [spec.name for spec in specs])
         try:
             with _quiet(), torch.no_grad():
@@ -141,14 +143,33 @@ def _named(result: Any, names: tuple[str, ...] | None) -> dict[str, torch.Tensor
         missing = [name for name in names or () if name not in tensors]
         if missing:
             raise ExportError(f"the module returns {', '.join(tensors)}; it has no output {', '.join(missing)}")
+        if not tensors:
+            raise ExportError(
+                f"the module must return tensors, got a mapping of {', '.join(map(str, result)) or 'nothing'}"
+            )
         return {name: tensors[name] for name in names or tensors}
-    flat = (result,) if isinstance(result, torch.Tensor) else tuple(result)
+    flat = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     if not all(isinstance(t, torch.Tensor) for t in flat):
         raise ExportError(f"the module must return tensors, got {[type(t).__name__ for t in flat]}")
     given = names or (("output",) if len(flat) == 1 else ())
     if len(given) != len(flat):
         raise ExportError(f"the module returns {len(flat)} tensors, outputs= names {len(given)}: name each in order")
     return dict(zip(given, flat, strict=True))
+
+
+def _traceable(specs: Sequence[TensorSpec], samples: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
+    """A sample in which no open axis has size 0 or 1 and no two have the same: tracing takes such sizes for fixed."""
+    for sample in samples:
+        axes: dict[str, int] = {}
+        for spec in specs:
+            sizes = zip(spec.shape, sample[spec.name].shape, strict=True)
+            axes.update((axis, size) for axis, size in sizes if isinstance(axis, str))
+        if all(size > 1 for size in axes.values()) and len(set(axes.values())) == len(axes):
+            return sample
+    raise ExportError(
+        "no sample can be traced: one is needed whose open axes (number of prompts, tokens, ...) all differ and are "
+        "larger than 1; give such samples"
+    )
 
 
 def _tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,11 @@ def tensor_inputs(path: Path) -> dict[str, Declaration]:
             raise ExportError(f"{path}: input {value.name!r} has no dtype or no shape; declare the inputs in Python")
         dtype = {"FLOAT": "float32", "DOUBLE": "float64"}.get(value.dtype.name, value.dtype.name.lower())
         shape = tuple(d if isinstance(d, int) else (d.value or f"{value.name}.{i}") for i, d in enumerate(value.shape))
-        declared[value.name] = Tensor(shape, name=value.name, dtype=dtype)
+        # File names may hold what names of modalities may not, such as ``serving_default_x:0``.
+        modality = re.sub(r"[^A-Za-z0-9_.\-]", "_", value.name)[:64]
+        while modality in declared:
+            modality = f"{modality[:60]}_{len(declared)}"
+        declared[modality] = Tensor(shape, name=value.name, dtype=dtype)
     return declared
 
 
@@ -68,11 +73,12 @@ def _export_function(reference: str, out: Path, precision: str, options: Options
     module_name, _, function_name = reference.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
-        made: Any = getattr(importlib.import_module(module_name), function_name)()
+        make: Any = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
         raise ExportError(f"{reference}: {error}; expected MODULE:FUNCTION that can be imported from here") from error
     finally:
         sys.path.remove(os.getcwd())
+    made = make()
     if not isinstance(made, tuple) or len(made) != 3:
         raise ExportError(f"{reference} must return (model, inputs, task), got {type(made).__name__}")
     model, inputs, task = made

@@ -61,6 +61,6 @@ class OnnxSource:
             shapes = {name: list(a.shape) for name, a in inputs.items()}
             raise ExportError(f"{self._path} cannot be run with {shapes}: {error}") from error
 
-    def to_onnx(self, path: Path, specs: Sequence[TensorSpec], sample: Mapping[str, Array]) -> Path:
+    def to_onnx(self, path: Path, specs: Sequence[TensorSpec], samples: Sequence[Mapping[str, Array]]) -> Path:
         """The file itself: nothing is to be traced."""
         return self._path

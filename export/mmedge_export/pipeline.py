@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,8 @@ import onnx_ir as ir
 import torch
 
 from mmedge.bundle import Golden, Input, Manifest, Task, TensorSpec, TextInput, Variant, publish, seal, staging
+from mmedge.bundle.inputs import DTYPES
+from mmedge.bundle.writer import check_form, check_target
 from mmedge.errors import ExportError, ParityError
 from mmedge.verification import Verification, verify
 from mmedge_export.assemble import PRECISION, Subject, assemble
@@ -29,6 +32,8 @@ from mmedge_export.steps import Steps, steps
 
 Array = npt.NDArray[np.generic]
 
+_MODALITY = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+
 
 class Source(Protocol):
     """A model that can be run, and written as ONNX."""
@@ -38,7 +43,7 @@ class Source(Protocol):
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
 
-    def to_onnx(self, path: Path, specs: Sequence[TensorSpec], sample: Mapping[str, Array]) -> Path: ...
+    def to_onnx(self, path: Path, specs: Sequence[TensorSpec], samples: Sequence[Mapping[str, Array]]) -> Path: ...
 
 
 def export(
@@ -86,45 +91,64 @@ def export_onnx(
 def _export(
     source: Source, declared: Mapping[str, Declaration], task: Task, out: Path, precision: str, options: Options
 ) -> Report:
-    if precision not in ("auto", PRECISION):
-        raise ExportError(f"precision must be 'auto' or 'fp32', got {precision!r}")
+    _check_call(declared, out, precision, options)
     began = time.monotonic()
-    with steps(options.progress) as bar, staging(out) as root:
-        folder, scratch = root / "bundle", root / "traced"
-        folder.mkdir()
-        scratch.mkdir()
-        subject = _subject(source, declared, task, options, scratch, bar)
-        bar.start("cutting the graph into stages")
-        manifest = assemble(subject, folder, out.stem, options)
-        bar.start("comparing with the source model")
-        verification = verify(folder)
-        if not verification.passed and not options.force:
-            raise ParityError(_gate_message(verification))
-        bar.start("writing the bundle")
-        manifest = _with_parity(folder, manifest, verification, options)
-        publish(folder, out, form=options.form)
+    with steps(options.progress) as bar:
+        bar.start("running the source model")
+        goldens = _goldens(source, declared, options)
+        with staging(out) as root:
+            folder, scratch = root / "bundle", root / "traced"
+            folder.mkdir()
+            scratch.mkdir()
+            subject = _subject(source, declared, task, goldens, scratch, bar)
+            bar.start("cutting the graph into stages")
+            manifest = assemble(subject, folder, out.stem, options)
+            bar.start("comparing with the source model")
+            verification = verify(folder)
+            if not verification.passed and not options.force:
+                raise ParityError(_gate_message(verification))
+            bar.start("writing the bundle")
+            manifest = _with_parity(folder, manifest, verification, options)
+            publish(folder, out, form=options.form)
         bar.finish()
     return Report(out, manifest, verification, _warnings(manifest, verification), time.monotonic() - began)
+
+
+def _check_call(declared: Mapping[str, Declaration], out: Path, precision: str, options: Options) -> None:
+    """What can be refused before anything is computed."""
+    if precision not in ("auto", PRECISION):
+        raise ExportError(f"precision must be 'auto' or 'fp32', got {precision!r}")
+    for name in declared:
+        if not _MODALITY.fullmatch(name):
+            raise ExportError(f"modality {name!r:.80} must be letters, digits, '_', '-' or '.', at most 64 of them")
+    for name, declaration in declared.items():
+        for spec in declaration.contract.tensors:
+            if spec.dtype not in DTYPES:
+                raise ExportError(
+                    f"tensor {spec.name!r} of {name!r}: dtype must be one of {', '.join(DTYPES)}, got {spec.dtype!r}"
+                )
+    check_form(options.form)
+    check_target(out)
 
 
 def _subject(
     source: Source,
     declared: Mapping[str, Declaration],
     task: Task,
-    options: Options,
-    temporary: Path,
+    goldens: list[Golden],
+    scratch: Path,
     bar: Steps,
 ) -> Subject:
     inputs = {name: declaration.contract for name, declaration in declared.items()}
     tokenizer = next((d.tokenizer_json for d in declared.values() if isinstance(d, Text)), None)
     specs = [spec for contract in inputs.values() for spec in contract.tensors]
-    bar.start("running the source model")
-    goldens = _goldens(source, declared, options)
     bar.start("tracing the model")
-    graph_file = source.to_onnx(temporary / "source.onnx", specs, _traceable(specs, goldens))
+    graph_file = source.to_onnx(scratch / "source.onnx", specs, [golden.inputs for golden in goldens])
     bar.start("folding constants and inferring shapes")
     graph = load_graph(graph_file)
-    prepare(graph, specs)
+    texts = [contract for contract in inputs.values() if isinstance(contract, TextInput)]
+    limits = {axis: t.max_length for t in texts for axis in t.ids.shape[1:] if isinstance(axis, str)}
+    prepare(graph, specs, limits)
     _check_task(task, graph)
     _check_vocabulary(inputs, graph)
     return Subject(source.description, graph, inputs, tokenizer, task, goldens)
@@ -138,21 +162,6 @@ def _goldens(source: Source, declared: Mapping[str, Declaration], options: Optio
         prompts = () if text is None else tuple(fitting_prompts(sample.prompts, text, index))
         goldens.append(Golden(tensors, source.run(tensors), sample.frame, prompts))
     return goldens
-
-
-def _traceable(specs: Sequence[TensorSpec], goldens: Sequence[Golden]) -> Mapping[str, Array]:
-    """A sample in which no open axis has size 0 or 1 and no two have the same: tracing takes such sizes for fixed."""
-    for golden in goldens:
-        axes: dict[str, int] = {}
-        for spec in specs:
-            sizes = zip(spec.shape, golden.inputs[spec.name].shape, strict=True)
-            axes.update((axis, size) for axis, size in sizes if isinstance(axis, str))
-        if all(size > 1 for size in axes.values()) and len(set(axes.values())) == len(axes):
-            return golden.inputs
-    raise ExportError(
-        "no sample can be traced: one is needed whose open axes (number of prompts, tokens, ...) all differ and are "
-        "larger than 1; give such samples"
-    )
 
 
 def _check_task(task: Task, graph: ir.Model) -> None:

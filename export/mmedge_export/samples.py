@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from mmedge.bundle import Input, TensorInput, TensorSpec
+from mmedge.bundle import TensorSpec
 from mmedge.errors import ExportError
 from mmedge.inputs.image import ImagePreprocessor
 from mmedge.inputs.text import TextPreprocessor
@@ -28,7 +28,8 @@ _PROMPTS = (
     ("a blue ball left of the cone", "steam", "a parcel on the step"),
     ("a cup of coffee on a wooden table",),
 )
-_AXIS_SIZES = (7, 3, 5)
+_AXIS_SIZES = (7, 11, 13, 17, 19, 23)
+"""Sizes of made-up open axes: unlike each other, the numbers of prompts above, and 1."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,15 @@ def sample_tensors(declared: Mapping[str, Declaration], sample: Sample, *, index
         elif isinstance(declaration, Text):
             make_text = declaration.reference or _device_text(name, declaration)
             tensors.update(make_text(fitting_prompts(sample.prompts, declaration, index)))
-        else:
-            tensors.update(_given_or_made(declaration.contract, sample, index))
-    _check({name: declaration.contract for name, declaration in declared.items()}, tensors, index)
+    specs = [spec for declaration in declared.values() for spec in declaration.contract.tensors]
+    tensors |= {s.name: np.array(sample.tensors[s.name], order="C") for s in specs if s.name in sample.tensors}
+    axes: dict[str, int] = {}
+    for spec in specs:
+        if spec.name in tensors:
+            _check(spec, tensors[spec.name], axes, index)
+    for spec in specs:
+        if spec.name not in tensors:
+            tensors[spec.name] = _made_up(spec, axes, index)
     return tensors
 
 
@@ -103,34 +110,27 @@ def fitting_prompts(prompts: Sequence[str], declaration: Text, index: int) -> li
     return list(prompts) if isinstance(count, str) else [prompts[i % len(prompts)] for i in range(count)]
 
 
-def _given_or_made(contract: TensorInput, sample: Sample, index: int) -> dict[str, Array]:
-    random = np.random.default_rng(1000 + index)
-    tensors: dict[str, Array] = {}
-    for spec in contract.tensors:
-        if spec.name in sample.tensors:
-            tensors[spec.name] = np.array(sample.tensors[spec.name], order="C")
-        elif spec.dtype.startswith("float"):
-            shape = [_AXIS_SIZES[index % len(_AXIS_SIZES)] if isinstance(a, str) else a for a in spec.shape]
-            tensors[spec.name] = random.standard_normal(shape).astype(spec.dtype)
-        else:
-            raise ExportError(f"tensor {spec.name!r} ({spec.dtype}) cannot be made up: give samples= that hold it")
-    return tensors
+def _made_up(spec: TensorSpec, axes: dict[str, int], index: int) -> Array:
+    if not spec.dtype.startswith("float"):
+        raise ExportError(f"tensor {spec.name!r} ({spec.dtype}) cannot be made up: give samples= that hold it")
+    for axis in spec.shape:
+        if isinstance(axis, str) and axis not in axes:
+            rotated = _AXIS_SIZES[index % 3 :] + _AXIS_SIZES[: index % 3]
+            axes[axis] = next((size for size in rotated if size not in axes.values()), 29 + len(axes))
+    shape = [axes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
+    random = np.random.default_rng([1000 + index, *map(ord, spec.name)])
+    return np.asarray(random.standard_normal(shape)).astype(spec.dtype)
 
 
-def _check(inputs: Mapping[str, Input], tensors: Mapping[str, Array], index: int) -> None:
-    axes: dict[str, int] = {}
-    for contract in inputs.values():
-        for spec in contract.tensors:
-            array = tensors.get(spec.name)
-            if array is None or array.dtype.name != spec.dtype or not _fits(spec, array, axes):
-                came = "nothing" if array is None else f"{array.dtype.name} {list(array.shape)}"
-                raise ExportError(
-                    f"sample {index}: tensor {spec.name!r} must be {spec.dtype} {list(spec.shape)}, got {came}"
-                )
-
-
-def _fits(spec: TensorSpec, array: Array, axes: dict[str, int]) -> bool:
-    if array.ndim != len(spec.shape):
-        return False
-    sizes = zip(spec.shape, array.shape, strict=True)
-    return all(axes.setdefault(want, got) == got if isinstance(want, str) else want == got for want, got in sizes)
+def _check(spec: TensorSpec, array: Array, axes: dict[str, int], index: int) -> None:
+    """An array must be what its declaration says, and agree with the others on the size of named axes."""
+    fits = array.ndim == len(spec.shape) and all(
+        axes.setdefault(want, got) == got if isinstance(want, str) else want == got
+        for want, got in zip(spec.shape, array.shape, strict=True)
+    )
+    if array.dtype.name != spec.dtype or not fits:
+        known = {axis: axes[axis] for axis in spec.shape if isinstance(axis, str) and axis in axes}
+        raise ExportError(
+            f"sample {index}: tensor {spec.name!r} must be {spec.dtype} {list(spec.shape)}"
+            f"{f' with {known}' if known else ''}, got {array.dtype.name} {list(array.shape)}"
+        )

@@ -56,10 +56,7 @@ class Fields:
         return value
 
     def number(self, name: str) -> float:
-        value = float(self._take(name, (int, float), "a number"))
-        if not math.isfinite(value):
-            raise BundleFormatError(f"manifest: {self.place(name)} must be finite, got {value}")
-        return value
+        return self._finite(name, self._take(name, (int, float), "a number"))
 
     def boolean(self, name: str) -> bool:
         value: bool = self._take(name, bool, "true or false")
@@ -73,10 +70,19 @@ class Fields:
         return self.all_of(name, str, "a string")
 
     def numbers(self, name: str, length: int) -> tuple[float, ...]:
-        values = tuple(float(v) for v in self.all_of(name, (int, float), "a number"))
-        if len(values) != length or not all(map(math.isfinite, values)):
-            raise BundleFormatError(f"manifest: {self.place(name)} must be {length} finite numbers, got {values}")
+        values = tuple(self._finite(name, v) for v in self.all_of(name, (int, float), "a number"))
+        if len(values) != length:
+            raise BundleFormatError(f"manifest: {self.place(name)} must be {length} numbers, got {len(values)}")
         return values
+
+    def _finite(self, name: str, value: int | float) -> float:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise BundleFormatError(f"manifest: {self.place(name)} must be finite, got {value!r:.40}")
+        return number
 
     def all_of(self, name: str, kind: type | tuple[type, ...], what: str) -> tuple[Any, ...]:
         values = self.items(name)

@@ -18,7 +18,7 @@ FORMAT = 1
 """The manifest format that this version writes, and the newest that it reads."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_AXIS_OR_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def _check(manifest: Manifest) -> None:
 def _check_names(manifest: Manifest) -> None:
     names = [stage.name for stage in manifest.stages]
     for name in (*names, *manifest.inputs, *manifest.variants):
-        if not _AXIS_OR_NAME.fullmatch(name.replace("+", "-")):
+        if not _NAME.fullmatch(name.replace("+", "-")):
             raise BundleFormatError(f"manifest: {name!r:.80} is no valid name; use letters, digits, '_', '-', '.', '+'")
     if len(set(names)) != len(names):
         raise BundleFormatError(f"manifest: stage names must differ, got {names}")

@@ -45,7 +45,8 @@ class Bundle:
     def __init__(self, path: Path, manifest: Manifest, tree: _Tree) -> None:
         self.path = path
         self.manifest = manifest
-        self._tree = tree
+        self._tree: _Tree | None = tree
+        self._unpacked: Path | None = None
         self._resources = ExitStack()
 
     def read(self, name: str) -> memoryview:
@@ -53,7 +54,10 @@ class Bundle:
 
         Raises:
             BundleFormatError: The manifest does not list it.
+            BundleError: The bundle is closed.
         """
+        if self._tree is None:
+            raise BundleError(f"{self.path} is closed; open it again")
         if name not in self.manifest.files:
             raise BundleFormatError(f"{self.path}: the manifest lists no file {name!r}")
         return self._tree.view(name)
@@ -77,16 +81,19 @@ class Bundle:
         """
         if self.path.is_dir():
             return self.path / "stages"
-        folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="mmedge-")))
-        for name in self.manifest.files:
-            if name.startswith("stages/"):
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(self.read(name))
-        return folder / "stages"
+        if self._unpacked is None:
+            folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="mmedge-")))
+            for name in self.manifest.files:
+                if name.startswith("stages/"):
+                    target = folder / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(self.read(name))
+            self._unpacked = folder / "stages"
+        return self._unpacked
 
     def close(self) -> None:
-        """Remove what `stages_folder` unpacked. Safe to call twice."""
+        """Let go of the files, and remove what `stages_folder` unpacked. Safe to call twice."""
+        self._tree = None
         self._resources.close()
 
     def __enter__(self) -> Bundle:
@@ -153,7 +160,7 @@ def check_name(name: str, path: Path) -> None:
 
 
 class _Folder:
-    """The files of a folder, mapped on demand and kept mapped, so that what was verified is what is used."""
+    """The files of a folder, mapped on demand and kept mapped. Who may write into the folder can still change them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

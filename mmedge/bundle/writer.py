@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,18 +26,36 @@ def staging(out: Path) -> Iterator[Path]:
     It is on the file system of `out`, so that publishing is a rename and a full disk shows itself here.
 
     Raises:
-        BundleWriteError: It cannot be made, or writing into it failed (disk full, no permission).
+        BundleWriteError: `out` is something else than a bundle, the folder cannot be made, or writing into it failed
+            (disk full, no permission).
     """
-    folder = out.parent / f".{out.name}.{os.getpid()}.staging"
+    check_target(out)
+    folder = _beside(out, "staging")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         yield folder
     except OSError as error:
         raise BundleWriteError(f"{out} was not written: {error}; nothing was left behind") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_target(out: Path) -> None:
+    """Refuse to replace a folder that is no bundle.
+
+    Raises:
+        BundleWriteError: `out` is one, or names nothing.
+    """
+    if not out.name or out.name == "..":
+        raise BundleWriteError(f"{str(out)!r} is no name for a bundle; expected NAME.mmedge")
+    if out.is_dir() and not (out / "manifest.json").is_file():
+        raise BundleWriteError(f"{out} is a folder and no bundle: it is not replaced; choose another name")
+
+
+def _beside(out: Path, what: str) -> Path:
+    """A hidden name that no other export uses, on the file system of `out`."""
+    return out.parent / f".{out.name}.{uuid.uuid4().hex}.{what}"
 
 
 def file_entries(folder: Path) -> dict[str, FileEntry]:
@@ -70,16 +89,25 @@ def publish(folder: Path, out: Path, *, form: str = "zip") -> None:
     Raises:
         BundleWriteError: `form` is unknown, or `out` cannot be written.
     """
-    if form not in ("zip", "folder"):
-        raise BundleWriteError(f"form must be 'zip' or 'folder', got {form!r}")
+    check_form(form)
+    check_target(out)
+    # A link to a bundle stays a link: what it points to is replaced.
+    target = out.resolve()
     try:
         if form == "zip":
-            pack(folder, out)
+            pack(folder, target)
         else:
-            _swap(folder, out)
-        _sync_folder(out.parent)
+            _sync_files(folder)
+            _replace(folder, target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise BundleWriteError(f"{out} was not written: {error}; nothing was left behind") from error
+
+
+def check_form(form: str) -> None:
+    """Raises BundleWriteError unless `form` is ``zip`` or ``folder``."""
+    if form not in ("zip", "folder"):
+        raise BundleWriteError(f"form must be 'zip' or 'folder', got {form!r}")
 
 
 def pack(folder: Path, out: Path) -> None:
@@ -88,9 +116,9 @@ def pack(folder: Path, out: Path) -> None:
     Raises:
         OSError: `out` cannot be written; it is left as it was.
     """
-    temporary = out.parent / f".{out.name}.{os.getpid()}.zip"
+    temporary = _beside(out, "zip")
     try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        with zipfile.ZipFile(temporary, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
             files = (p for p in folder.rglob("*") if p.is_file())
             for path in sorted(files, key=lambda p: (p.name != "manifest.json", p)):
                 info = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
@@ -100,31 +128,37 @@ def pack(folder: Path, out: Path) -> None:
                     shutil.copyfileobj(source, target, _CHUNK)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        if out.is_dir():
-            shutil.rmtree(out)
-        temporary.replace(out)
+        _replace(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _swap(folder: Path, out: Path) -> None:
+def _replace(new: Path, out: Path) -> None:
+    """Put `new` in the place of `out`: for files one step, with folders two, which are undone on failure."""
+    if not out.is_dir() and not new.is_dir():
+        new.replace(out)
+        return
+    aside = _beside(out, "old")
+    if out.exists():
+        out.rename(aside)
+    try:
+        new.rename(out)
+    except BaseException:
+        if aside.exists():
+            aside.rename(out)
+        raise
+    # The new bundle is in place: what cannot be removed of the old one must not be taken for a failure.
+    if aside.is_dir():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        aside.unlink(missing_ok=True)
+
+
+def _sync_files(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    aside = out.parent / f".{out.name}.{os.getpid()}.old"
-    if out.exists():
-        out.rename(aside)
-    try:
-        folder.rename(out)
-    except OSError:
-        if aside.exists():
-            aside.rename(out)
-        raise
-    if aside.is_dir():
-        shutil.rmtree(aside)
-    else:
-        aside.unlink(missing_ok=True)
 
 
 def _entry(path: Path) -> FileEntry:

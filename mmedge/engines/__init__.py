@@ -80,6 +80,8 @@ def open_engine(spec: str = "auto", *, threads: int | None = None) -> Engine:
     """
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise EngineError(f"threads must be a whole number of at least 1, or None, got {threads!r}")
+    if not isinstance(spec, str):
+        raise EngineError(f"engine must be a string such as 'auto' or 'onnxruntime:cpu', got {spec!r:.60}")
     name, _, device = ("onnxruntime" if spec == "auto" else spec).partition(":")
     if name not in ENGINES:
         raise EngineError(

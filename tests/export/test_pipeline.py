@@ -8,11 +8,13 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -65,13 +67,11 @@ def declared() -> dict[str, Any]:
 
 def test_three_modalities_from_torch_to_results(tmp_path: Path) -> None:
     module = Fusion()
-    report = mx.export(module, inputs=declared(), task=mx.Classify("logits", "none"), out=tmp_path / "f.mmedge")
+    options = mx.Options(merge_below=0.0)
+    task = mx.Classify("logits", "none")
+    report = mx.export(module, inputs=declared(), task=task, out=tmp_path / "f.mmedge", options=options)
     labels = {stage.label for stage in report.manifest.stages}
-    assert ("audio", "image", "text") in labels
-    assert all(
-        stage.label == ("text",) or "text" not in stage.label or len(stage.label) > 1
-        for stage in report.manifest.stages
-    )
+    assert labels == {("audio",), ("image",), ("text",), ("audio", "image"), ("audio", "image", "text")}
     random = np.random.default_rng(0)
     with mmedge.load(report.path) as model:
         for prompts, length in ((["red cube", "the blue ball"], 4), (["a ball"], 1), (["red", "blue", "cube"], 9)):
@@ -150,11 +150,11 @@ def test_a_failed_export_leaves_the_bundle_that_was_there(tmp_path: Path) -> Non
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 200 kB; needs the right to mount one."""
+    """A file system of 100 kB; needs the right to mount one."""
     place = tmp_path / "small"
     place.mkdir()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"tmpfs", bytes(place), b"tmpfs", 0, b"size=200k") != 0:
+    if libc.mount(b"tmpfs", bytes(place), b"tmpfs", 0, b"size=100k") != 0:
         pytest.skip(f"no right to mount a small file system: {os.strerror(ctypes.get_errno())}")
     yield place
     libc.umount2(bytes(place), 2)
@@ -163,7 +163,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 class Large(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Linear(3 * 16 * 16, 400)
+        # The weights are large, the bias is small: tracers and bundles draw the line at different sizes.
+        self.layer = nn.Linear(3 * 16 * 16, 100)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.layer(pixels.flatten(1))
@@ -183,7 +184,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(small_disk: Path) -> None:
 def test_a_file_size_limit_is_said_and_nothing_is_left(tmp_path: Path) -> None:
     """The same as a full disk, where nothing may be mounted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(BundleWriteError, match="File too large"):
             export_large(tmp_path / "l.mmedge")
@@ -325,3 +326,161 @@ def test_nothing_of_the_exporter_is_needed_to_run(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize("form", ["zip", "folder"])
+def test_a_folder_that_is_no_bundle_is_never_replaced(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    monkeypatch.chdir(tmp_path / "precious")
+    for out in (tmp_path / "precious", Path(), Path("..")):
+        with pytest.raises(BundleWriteError):
+            deceive(out, force=True, form=form)
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
+    assert [p.name for p in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_folder_bundle_gives_way_to_a_zip_and_back(tmp_path: Path) -> None:
+    out = tmp_path / "b.mmedge"
+    for form, is_folder in (("folder", True), ("zip", False), ("folder", True), ("folder", True)):
+        deceive(out, force=True, form=form)
+        assert out.is_dir() == is_folder
+        assert list(tmp_path.iterdir()) == [out]
+        with mmedge.open_bundle(out):
+            pass
+
+
+def test_exports_to_one_target_at_once_each_leave_a_whole_bundle(tmp_path: Path) -> None:
+    source = tmp_path / "mean.onnx"
+    save_onnx(source, "g (float[1,4] x) => (float[1,4] y) { y = Tanh(x) }", 20)
+    out = tmp_path / "out" / "b.mmedge"
+    with ThreadPoolExecutor(3) as pool:
+        reports = list(pool.map(lambda _: export_model(str(source), out), range(3)))
+    assert all(report.verification.passed for report in reports)
+    assert list(out.parent.iterdir()) == [out]
+    assert mmedge.verify(out).passed
+
+
+def save_onnx(path: Path, text: str, opset: int) -> None:
+    onnx.save(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]>\n{text}'), path)
+
+
+@pytest.mark.parametrize("opset", [11, 13, 14, 15, 20])
+def test_old_opsets_are_staged_like_new_ones(opset: int, tmp_path: Path) -> None:
+    text = """g (float[1,4] image, float[n,4] text) => (float[n,4] out)
+        { j = Add(image, text)  k = Tanh(j)  s = Shape(k)  z = ConstantOfShape(s)  out = Add(k, z) }"""
+    save_onnx(tmp_path / "m.onnx", text, opset)
+    report = export_model(str(tmp_path / "m.onnx"), tmp_path / "m.mmedge")
+    assert report.verification.passed
+
+
+def test_an_onnx_file_with_several_open_axes_needs_no_samples(tmp_path: Path) -> None:
+    save_onnx(tmp_path / "m.onnx", "g (float[b,t] x, float[t,5] y) => (float[b,5] out) { out = MatMul(x, y) }", 20)
+    report = export_model(str(tmp_path / "m.onnx"), tmp_path / "m.mmedge")
+    assert [t.shape for t in report.manifest.outputs] == [("b", 5)]
+
+
+def test_names_that_files_and_bundles_cannot_hold(tmp_path: Path) -> None:
+    text = """g (float[1,4] attention_mask, float[1,4] input_ids_float, float[1,4] pixel_values,
+                 float[1,4] position_ids, float[1,4] token_type_ids) => (float[1,4] out)
+        { a = Add(attention_mask, input_ids_float)  b = Add(pixel_values, position_ids)
+          c = Add(a, b)  out = Add(c, token_type_ids) }"""
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 20]>\n{text}')
+    for old, new in (("pixel_values", "serving_default_x:0"), ("position_ids", "a/b")):
+        for value in model.graph.input:
+            value.name = new if value.name == old else value.name
+        for node in model.graph.node:
+            node.input[:] = [new if name == old else name for name in node.input]
+    onnx.save(model, tmp_path / "m.onnx")
+    report = export_model(str(tmp_path / "m.onnx"), tmp_path / "m.mmedge")
+    assert {"serving_default_x_0", "a_b"} < set(report.manifest.inputs)
+    with mmedge.load(report.path) as loaded:
+        for name, contract in report.manifest.inputs.items():
+            loaded.update(name, **{contract.tensors[0].name: np.ones((1, 4), np.float32)})
+        result = loaded()
+        assert isinstance(result, mmedge.RawResult)
+        np.testing.assert_array_equal(result.outputs["out"], np.full((1, 4), 5, np.float32))
+
+
+@pytest.mark.parametrize("name", ["a+b", "a/b", "", "x" * 65])
+def test_modalities_with_such_names_are_refused_at_once(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="modality"):
+        mx.export(Large(), inputs={name: mx.Image(size=(16, 16), name="pixels")}, task=mx.Raw(), out=tmp_path / "x")
+
+
+def test_an_expensive_loop_over_text_stays_out_of_the_frame(tmp_path: Path) -> None:
+    """What a loop costs cannot be told from shapes: it must not be taken for cheap."""
+    eye = ", ".join("1" if i % 65 == 0 else "0" for i in range(64 * 64))
+    text = f"""g (float[1,64] image, float[1,64] text) => (float[1,64] out)
+        <int64 trips = {{2000}}, bool go = {{1}}, float[64,64] w = {{{eye}}}>
+        {{ said = Loop (trips, go, text) <
+             body = b (int64 i, bool c, float[1,64] state) => (bool keep, float[1,64] next)
+               {{ keep = Identity(c)  next = MatMul(state, w) }} >
+           out = Mul(image, said) }}"""
+    save_onnx(tmp_path / "m.onnx", text, 20)
+    report = export_model(str(tmp_path / "m.onnx"), tmp_path / "m.mmedge")
+    assert ("text",) in [stage.label for stage in report.manifest.stages]
+
+
+def test_axes_are_named_only_where_they_follow_an_input(tmp_path: Path) -> None:
+    text = """g (float[n,4] a, float[t,4] b) => (float[n,4] same, float[k,4] cut, float[m] largest)
+        <int64[1] zero = {0}, int64[1] sixteen = {16}>
+        { same = Tanh(a)  head = Slice(b, zero, sixteen, zero)  cut = Exp(head)
+          n = Shape<end=1>(a)  t = Shape<end=1>(b)  most = Max(n, t)  largest = ConstantOfShape(most) }"""
+    save_onnx(tmp_path / "m.onnx", text, 20)
+    report = export_model(str(tmp_path / "m.onnx"), tmp_path / "m.mmedge")
+    shapes = {tensor.name: tensor.shape for tensor in report.manifest.outputs}
+    assert shapes["same"] == ("n", 4)
+    assert shapes["cut"][0] not in ("n", "t", 16)
+    assert shapes["largest"][0] not in ("n", "t")
+
+
+class Odd(nn.Module):
+    """Returns whatever it is told to."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, pixels: torch.Tensor) -> Any:
+        return self.answer(pixels)
+
+
+@pytest.mark.parametrize(
+    ("module", "image", "message"),
+    [
+        (Odd(lambda p: None), mx.Image(size=(8, 8), name="pixels"), "NoneType"),
+        (Odd(lambda p: {"a": 1}), mx.Image(size=(8, 8), name="pixels"), "tensors"),
+        (Odd(lambda p: [p.mean(), "x"]), mx.Image(size=(8, 8), name="pixels"), "str"),
+        (Odd(lambda p: (p.mean(), p.sum())), mx.Image(size=(8, 8), name="pixels"), "2 tensors"),
+        (Odd(lambda p: p), mx.Tensor(("batch size", 3), name="pixels", dtype="float33"), "float33"),
+        (Odd(lambda p: 1 / 0), mx.Image(size=(8, 8), name="pixels"), "division"),
+    ],
+    ids=["none", "mapping without tensors", "list with a string", "unnamed outputs", "dtype", "raises"],
+)
+def test_models_that_cannot_be_exported_are_told_why(module: Odd, image: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=message):
+        mx.export(module, inputs={"image": image}, task=mx.Raw(), out=tmp_path / "x.mmedge")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_axes_may_have_any_name(tmp_path: Path) -> None:
+    inputs = {"imu": mx.Tensor(("batch size", "t.0", 3), name="pixels")}
+    report = mx.export(Odd(lambda p: p * 2), inputs=inputs, task=mx.Raw(), out=tmp_path / "x.mmedge")
+    assert report.manifest.outputs[0].shape == ("batch size", "t.0", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("g (float[1,4] x) => (float[1,4] x) { y = Tanh(x) }", "handed through"),
+        ("g (float[1,4] x) => (seq(float[1,4]) y) { y = SequenceConstruct(x, x) }", "tensors of numbers"),
+    ],
+    ids=["handed through", "sequence"],
+)
+def test_outputs_that_no_bundle_can_give_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    save_onnx(tmp_path / "m.onnx", text, 20)
+    with pytest.raises(ExportError, match=message):
+        export_model(str(tmp_path / "m.onnx"), tmp_path / "m.mmedge")

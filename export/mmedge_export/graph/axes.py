@@ -1,7 +1,8 @@
 """Name open axes: which axes of inner values follow which axis of the inputs.
 
 Symbolic shape inference loses names at reshapes. Inference with numbers does not: an axis that has the size of input
-axis ``n`` under two different choices of sizes is ``n``. Requires: a prepared graph.
+axis ``n`` under three unlike choices of sizes is ``n``. The choices differ in order and reach, so that neither a
+maximum of two axes nor a cut at a fixed length passes for one. Requires: a prepared graph.
 """
 
 from __future__ import annotations
@@ -13,22 +14,27 @@ import onnx_ir as ir
 
 from mmedge_export.graph.sizes import Sizes, concrete_sizes
 
-# Small, so that lengths stay below any limit of positions, and different, so that no axis passes for another.
-_CHOICES = ((5, 7, 11, 13, 17, 19), (3, 13, 7, 17, 5, 23))
+_SMALL = (5, 7, 11, 13, 17, 19)
+_LARGE = (97, 101, 103, 107, 109, 113)
 
 
-def name_axes(model: ir.Model) -> None:
-    """Write the names of input axes on the unnamed axes that follow them, in place."""
+def name_axes(model: ir.Model, limits: Mapping[str, int]) -> None:
+    """Write the names of input axes on the unnamed axes that follow them, in place.
+
+    Args:
+        limits: The largest size of an axis, where there is one: the longest prompt, for one.
+    """
     names = _open_axes(model.graph)
-    if not names or len(names) > len(_CHOICES[0]):
+    if not names or len(names) > len(_SMALL):
         return
-    bindings = [dict(zip(names, sizes, strict=False)) for sizes in _CHOICES]
+    large = [min(size, limits.get(name, size)) for name, size in zip(names, _LARGE, strict=False)]
+    choices = (_SMALL[: len(names)], _SMALL[: len(names)][::-1] if len(names) > 1 else _SMALL[1:2], large)
+    bindings = [dict(zip(names, sizes, strict=True)) for sizes in choices]
     inferred = [_infer(model, binding) for binding in bindings]
-    for node in model.graph:
-        for value in node.outputs:
-            shapes = [sizes.get(str(value.name)) for sizes in inferred]
-            if value.shape is not None and shapes[0] is not None and shapes[1] is not None:
-                value.shape = _named(value.shape, shapes[0], shapes[1], bindings)
+    for value in (output for node in model.graph for output in node.outputs):
+        shapes = [sizes[str(value.name)] for sizes in inferred if str(value.name) in sizes]
+        if value.shape is not None and len(shapes) == len(bindings):
+            value.shape = _named(value.shape, shapes, bindings)
 
 
 def _open_axes(graph: ir.Graph) -> list[str]:
@@ -50,11 +56,10 @@ def _infer(model: ir.Model, binding: Mapping[str, int]) -> Sizes:
     return concrete_sizes(model, sample)
 
 
-def _named(
-    shape: ir.Shape, first: tuple[int, ...], second: tuple[int, ...], bindings: list[dict[str, int]]
-) -> ir.Shape:
+def _named(shape: ir.Shape, shapes: list[tuple[int, ...]], bindings: list[dict[str, int]]) -> ir.Shape:
     found: list[int | ir.SymbolicDim | str] = []
-    for size, a, b in zip(shape, first, second, strict=True):
-        names = [name for name in bindings[0] if bindings[0][name] == a and bindings[1][name] == b]
+    for index, size in enumerate(shape):
+        sizes = [known[index] for known in shapes]
+        names = [name for name in bindings[0] if [binding[name] for binding in bindings] == sizes]
         found.append(names[0] if names and not isinstance(size, int) else size)
     return ir.Shape(found)

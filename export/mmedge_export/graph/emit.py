@@ -40,13 +40,23 @@ class StageWriter:
         """
         graph = ir.convenience.extract(model.graph, stage.inputs, stage.outputs)
         graph.name = stage.name
-        with (self._folder / WEIGHTS).open("ab") as file:
-            for value in graph.initializers.values():
-                if value.const_value is not None and value.const_value.nbytes >= _EXTERNAL_FROM:
-                    value.const_value = self._place(value.const_value, file)
         part = ir.Model(graph, ir_version=min(model.ir_version, 10), producer_name="mmedge")
         part.opset_imports.update(model.opset_imports)
+        with (self._folder / WEIGHTS).open("ab") as file:
+            for value in (v for inner in part.graphs() for v in inner.initializers.values()):
+                if value.const_value is not None:
+                    value.const_value = self._stored(value.const_value, file)
         ir.save(part, self._folder / f"{name}.onnx")
+
+    def _stored(self, tensor: ir.TensorProtocol, file: BinaryIO) -> ir.TensorProtocol:
+        """Large weights outside; small ones inside, also those that the source kept in a file of its own."""
+        if tensor.nbytes >= _EXTERNAL_FROM:
+            return self._place(tensor, file)
+        return (
+            ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+            if isinstance(tensor, ir.ExternalTensor)
+            else tensor
+        )
 
     def _place(self, tensor: ir.TensorProtocol, file: BinaryIO) -> ir.ExternalTensor:
         data = tensor.tobytes()

@@ -36,6 +36,7 @@ class StagePlan:
         outputs: What larger stages or the caller need.
         flops: Operations of one run, where shapes are known.
         bytes: Weights, inputs and outputs, each once.
+        counted: The operations of every node are known: no loops, no branches, no shapes that depend on data.
     """
 
     label: Label
@@ -44,6 +45,7 @@ class StagePlan:
     outputs: list[ir.Value] = field(default_factory=list)
     flops: int = 0
     bytes: int = 0
+    counted: bool = True
 
     @property
     def name(self) -> str:
@@ -145,10 +147,18 @@ class _Cut:
             )
 
     def _count(self, stage: StagePlan) -> StagePlan:
+        stage.counted = all(_countable(node, self._sizes) for node in stage.nodes)
         stage.flops = sum(node_flops(node, self._sizes) for node in stage.nodes)
         weights = {v for node in stage.nodes for v in self._reads[node] if v.is_initializer()}
         stage.bytes = sum(value_bytes(v, self._sizes) for v in (*weights, *stage.inputs, *stage.outputs))
         return stage
+
+
+def _countable(node: ir.Node, sizes: Sizes) -> bool:
+    known = all(str(output.name) in sizes for output in node.outputs if output.uses())
+    return known and not any(
+        a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()
+    )
 
 
 def _mergeable(stages: list[StagePlan], kept: set[ir.Value], merge_below: float) -> tuple[Label, Label] | None:
@@ -156,6 +166,6 @@ def _mergeable(stages: list[StagePlan], kept: set[ir.Value], merge_below: float)
     for stage in stages:
         consumers = [s for s in stages if s is not stage and set(stage.outputs) & set(s.inputs)]
         seconds = max(stage.flops / _FLOPS_PER_SECOND, stage.bytes / _BYTES_PER_SECOND)
-        if len(consumers) == 1 and not kept & set(stage.outputs) and seconds < merge_below:
+        if stage.counted and len(consumers) == 1 and not kept & set(stage.outputs) and seconds < merge_below:
             return stage.label, consumers[0].label
     return None

@@ -1,6 +1,6 @@
 """Bring a graph into the form that labelling needs: declared inputs, one flat graph, shapes inferred, constants folded.
 
-Requires: an ONNX model. Ensures: opset 13 or newer, no functions, every input carries its declared axes, no node that
+Requires: an ONNX model. Ensures: opset 15 or newer, no functions, every input carries its declared axes, no node that
 only re-reads a shape of an input hangs on a large tensor.
 """
 
@@ -23,7 +23,7 @@ from mmedge_export.graph.shapes import forward_shapes
 _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
-_OLDEST_OPSET = 13
+_OLDEST_OPSET = 15
 _NEW_OPSET = 17
 _IR_NAMES = {"float32": "FLOAT", "float64": "DOUBLE"}
 
@@ -47,7 +47,7 @@ def load_graph(path: Path) -> ir.Model:
 
 
 def _upgraded(path: Path) -> ir.Model:
-    """Old files keep axes and the like in attributes, which neither folding nor engines expect any more."""
+    """Old files keep axes in attributes and know no part of a shape; nothing below is written for those."""
     try:
         return ir.from_proto(onnx.version_converter.convert_version(onnx.load(path), _NEW_OPSET))
     except Exception as error:
@@ -55,12 +55,13 @@ def _upgraded(path: Path) -> ir.Model:
         raise GraphError(f"{path} has an old opset and cannot be brought to opset {_NEW_OPSET}: {error}") from error
 
 
-def prepare(model: ir.Model, tensors: Iterable[TensorSpec]) -> None:
+def prepare(model: ir.Model, tensors: Iterable[TensorSpec], limits: Mapping[str, int] | None = None) -> None:
     """Prepare `model` in place.
 
     Args:
         model: The graph as traced or loaded.
         tensors: The declared input tensors of all modalities.
+        limits: The largest size of a named axis, where there is one.
 
     Raises:
         GraphError: The graph and the declaration disagree, or a node cannot be staged; the message names it.
@@ -68,30 +69,39 @@ def prepare(model: ir.Model, tensors: Iterable[TensorSpec]) -> None:
     InlinePass()(model)
     bind_inputs(model.graph, {spec.name: spec for spec in tensors})
     refuse_random(model.graph)
+    _check_outputs(model.graph)
     for _ in range(3):
         _forget_shapes(model.graph)
         onnxscript.optimizer.optimize(model)
         ShapeInferencePass(strict_mode=False)(model)
         if not forward_shapes(model.graph):
             break
-    name_axes(model)
+    name_axes(model, limits or {})
     RemoveUnusedNodesPass()(model)
     # Tracers leave stack traces in the nodes, with the paths of the machine that traced them.
     ClearMetadataAndDocStringPass()(model)
     _own_outputs(model.graph)
 
 
-def _own_outputs(graph: ir.Graph) -> None:
-    """Give each constant output a node of its own, since a stage is made of nodes.
+def _check_outputs(graph: ir.Graph) -> None:
+    """Refuse what no bundle can give back.
 
     Raises:
-        GraphError: An output is an input handed through.
+        GraphError: An output is an input handed through, or no tensor of numbers.
     """
+    for value in graph.outputs:
+        if value in graph.inputs and not value.is_initializer():
+            raise GraphError(f"output {value.name!r} is an input handed through: leave it out of the model's outputs")
+        kind = value.type
+        if kind is not None and (not isinstance(kind, ir.TensorType) or kind.dtype == ir.DataType.STRING):
+            raise GraphError(f"output {value.name!r} is {kind}; a bundle gives tensors of numbers: convert or drop it")
+
+
+def _own_outputs(graph: ir.Graph) -> None:
+    """Give each constant output a node of its own, since a stage is made of nodes."""
     for index, value in enumerate(graph.outputs):
         if value.producer() is not None:
             continue
-        if not value.is_initializer():
-            raise GraphError(f"output {value.name!r} is an input handed through: leave it out of the model's outputs")
         copy = ir.node("Identity", [value])
         copy.outputs[0].type, copy.outputs[0].shape = value.type, value.shape
         copy.outputs[0].name, value.name = value.name, f"{value.name}_constant"

@@ -2,39 +2,44 @@
 
 A mask that is expanded "to the size of the image features" seems to depend on the image although it only reads a number
 that never changes. Requires: inferred shapes. Ensures: each ``Shape`` node whose result is made of fixed sizes and of
-named input axes reads those inputs alone.
+named input axes, of inputs that it depends on anyway, reads those inputs alone.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 import onnx_ir as ir
 
+from mmedge_export.graph.labels import label_values
+
 
 def forward_shapes(graph: ir.Graph) -> bool:
     """Rewrite ``Shape`` nodes at the top level of `graph` in place; True if any changed."""
-    axes = _input_axes(graph)
-    inputs = set(graph.inputs)
+    inputs = {str(value.name): value for value in graph.inputs if not value.is_initializer()}
+    needs = label_values(graph, {name: name for name in inputs})
     changed = False
     for node in list(graph):
         if node.op_type != "Shape" or node.domain not in ("", "ai.onnx"):
             continue
         source = node.inputs[0]
-        if source is None or source in inputs or source.shape is None:
+        if source is None or source in graph.inputs or source.shape is None:
             continue
         wanted = _selected(node, source.shape)
+        # An axis of the same name on an input that the value does not need would be a dependency of another kind.
+        axes = _input_axes(value for name, value in inputs.items() if name in needs[source])
         if all(isinstance(d, int) or (d.value in axes) for d in wanted):
             _replace(graph, node, wanted, axes)
             changed = True
     return changed
 
 
-def _input_axes(graph: ir.Graph) -> dict[str | None, tuple[ir.Value, int]]:
-    """Where each named axis of the inputs can be read."""
+def _input_axes(inputs: Iterable[ir.Value]) -> dict[str | None, tuple[ir.Value, int]]:
+    """Where each named axis of `inputs` can be read."""
     axes: dict[str | None, tuple[ir.Value, int]] = {}
-    for value in graph.inputs:
+    for value in inputs:
         for index, size in enumerate(value.shape or ()):
             if isinstance(size, ir.SymbolicDim) and size.value is not None:
                 axes.setdefault(size.value, (value, index))

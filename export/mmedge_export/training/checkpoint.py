@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -43,18 +44,18 @@ def load_model(folder: Path) -> GroundingModel:
     return model.eval()
 
 
-def save_progress(path: Path, step: int, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
-    """Write all that resuming needs: the modules' states, the optimizer's moments, the step."""
+def save_progress(
+    path: Path, step: int, seconds: float, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> None:
+    """Write all that resuming needs: the modules' states, the optimizer's moments, the step, the time it took."""
     tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
-    write_tensors(path, tensors, {"step": str(step)})
+    write_tensors(path, tensors, {"step": str(step), "seconds": str(seconds)})
 
 
-def load_progress(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
-    """Restore what `save_progress` wrote; returns the step to go on with."""
-    from safetensors import safe_open
-
+def load_progress(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Restore what `save_progress` wrote; returns the step to go on with and the seconds spent so far."""
     tensors = load_file(path)
     for name, module in modules.items():
         prefix = name + "/"
@@ -66,4 +67,4 @@ def load_progress(path: Path, modules: dict[str, nn.Module], optimizer: torch.op
             state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     with safe_open(path, "pt") as file:
-        return int(file.metadata()["step"])
+        return int(file.metadata()["step"]), float(file.metadata()["seconds"])

@@ -63,12 +63,12 @@ def objective(model: GroundingModel, attributes: Attributes, batch: Batch, autoc
         color, shape = attributes.color(tokens).float(), attributes.shape(tokens).float()
     pull, owner = _assign(model, batch)
     terms = {
-        "heat": _heat(logits, pull, batch.hit, batch.open),
-        "mentions": _heat(mentions[..., 0], pull, batch.mentions[..., 0], torch.zeros_like(batch.open))
-        + _heat(mentions[..., 1], pull, batch.mentions[..., 1], torch.zeros_like(batch.open)),
-        "sides": _sides(sides, batch, owner),
-        "presence": _presence(logits, batch),
-        "box": _boxes(boxes.float(), batch, owner),
+        "heat": heat_loss(logits, pull, batch.hit, batch.open),
+        "mentions": heat_loss(mentions[..., 0], pull, batch.mentions[..., 0], torch.zeros_like(batch.open))
+        + heat_loss(mentions[..., 1], pull, batch.mentions[..., 1], torch.zeros_like(batch.open)),
+        "sides": sides_loss(sides, batch, owner),
+        "presence": presence_loss(logits, batch),
+        "box": box_loss(boxes.float(), batch, owner),
         "color": functional.cross_entropy(color[owner[0], owner[1]], batch.color[owner[0], owner[2]]),
         "shape": functional.cross_entropy(shape[owner[0], owner[1]], batch.shape[owner[0], owner[2]]),
     }
@@ -94,7 +94,7 @@ def _assign(model: GroundingModel, batch: Batch) -> tuple[Tensor, tuple[Tensor, 
     return pull, (scene, cell, closest[scene, cell])
 
 
-def _heat(logits: Tensor, pull: Tensor, hits: Tensor, undecided: Tensor) -> Tensor:
+def heat_loss(logits: Tensor, pull: Tensor, hits: Tensor, undecided: Tensor) -> Tensor:
     """The penalty-reduced focal loss of "Objects as Points"; cells of undecided objects do not count."""
     target = (pull[:, None] * hits[..., None]).amax(dim=2)
     doubt = (pull[:, None] * undecided[..., None]).amax(dim=2) > 0.1
@@ -106,7 +106,7 @@ def _heat(logits: Tensor, pull: Tensor, hits: Tensor, undecided: Tensor) -> Tens
     return loss.sum() / (hit.sum() + 0.5 * hit.shape[0] * hit.shape[1])
 
 
-def _sides(logits: Tensor, batch: Batch, owner: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def sides_loss(logits: Tensor, batch: Batch, owner: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """On which sides of each object an anchor of the prompt stands, for prompts with an anchor in view."""
     offset = batch.base[:, None, :, :] - batch.base[:, :, None, :]
     x, y = offset[..., 0], offset[..., 1]
@@ -121,7 +121,7 @@ def _sides(logits: Tensor, batch: Batch, owner: tuple[Tensor, Tensor, Tensor]) -
     return (wrong.mean(dim=-1) * asked).sum() / asked.sum().clamp(min=1)
 
 
-def _presence(logits: Tensor, batch: Batch) -> Tensor:
+def presence_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Is the best score right about there being such an object at all?"""
     present = batch.hit.any(dim=-1)
     decided = present | ~batch.open.any(dim=-1)
@@ -129,7 +129,7 @@ def _presence(logits: Tensor, batch: Batch) -> Tensor:
     return (loss * decided).sum() / decided.sum().clamp(min=1)
 
 
-def _boxes(boxes: Tensor, batch: Batch, owner: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def box_loss(boxes: Tensor, batch: Batch, owner: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Generalised IoU (Rezatofighi et al., 2019) plus the edges' distance relative to the object's size."""
     scene, cell, thing = owner
     guess, truth = boxes[scene, cell], batch.box[scene, thing]

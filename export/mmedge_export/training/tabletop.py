@@ -44,6 +44,7 @@ class Recipe:
 
 
 QUICK = Recipe(scenes=2_000, steps=250)
+PROGRESS = "progress.safetensors"
 
 
 class Trainer:
@@ -65,7 +66,7 @@ class Trainer:
         plain = [p for _, p in named if all(p is not other for other in decayed)]
         groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.peak_rate, fused=True)
-        self.step = 0
+        self.step, self.seconds = 0, 0.0
 
     def rate(self) -> float:
         """Linear warm-up over 4 % of the steps, then a half cosine to nothing."""
@@ -77,6 +78,7 @@ class Trainer:
 
     def advance(self) -> dict[str, float]:
         """One step; returns the loss terms."""
+        start = time.monotonic()
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
@@ -89,7 +91,13 @@ class Trainer:
         self.optimizer.step()
         self._follow()
         self.step += 1
+        self.seconds += time.monotonic() - start
         return {name: float(value.detach()) for name, value in terms.items()}
+
+    def save(self, out: Path) -> None:
+        """Write the averaged model, and what resuming needs."""
+        save_progress(out / PROGRESS, self.step, self.seconds, self.modules, self.optimizer)
+        save_model(out, self.average)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -127,9 +135,9 @@ def train(out: Path, recipe: Recipe, minutes: float | None, resume: bool, worker
     config = GroundingConfig(vocabulary=tokenizer.get_vocab_size())
     pool = build_pool(out / "pool", recipe.scenes, recipe.seed, (config.width, config.height), workers)
     trainer = Trainer(recipe, Batches(pool, tokenizer, recipe.seed, recipe.batch, recipe.prompts))
-    progress = out / "progress.safetensors"
-    if resume and progress.exists():
-        trainer.step = load_progress(progress, trainer.modules, trainer.optimizer)
+    if resume and (out / PROGRESS).exists():
+        progress = load_progress(out / PROGRESS, trainer.modules, trainer.optimizer)
+        trainer.step, trainer.seconds = progress
         print(f"resumed at step {trainer.step}", flush=True)
     tokenizer.save(str(out / "tokenizer.json"))
     start, first = time.monotonic(), trainer.step
@@ -140,15 +148,11 @@ def train(out: Path, recipe: Recipe, minutes: float | None, resume: bool, worker
         if trainer.step % 25 == 0 or trainer.step == recipe.steps:
             each = (time.monotonic() - start) / (trainer.step - first)
             losses = " ".join(f"{name} {value:.3f}" for name, value in mean.items())
-            left = each * (recipe.steps - trainer.step)
-            print(
-                f"step {trainer.step}/{recipe.steps} {losses} {1000 * each:.0f} ms/step {left:.0f} s left", flush=True
-            )
-        if trainer.step % 250 == 0 or trainer.step == recipe.steps:
-            save_progress(progress, trainer.step, trainer.modules, trainer.optimizer)
-            save_model(out, trainer.average)
-    save_progress(progress, trainer.step, trainer.modules, trainer.optimizer)
-    save_model(out, trainer.average)
+            left = f"{1000 * each:.0f} ms/step {each * (recipe.steps - trainer.step):.0f} s left"
+            print(f"step {trainer.step}/{recipe.steps} {losses} {left}", flush=True)
+        if trainer.step % 250 == 0:
+            trainer.save(out)
+    trainer.save(out)
     return trainer
 
 
@@ -166,7 +170,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     base = QUICK if options.quick else Recipe()
     recipe = Recipe(**{**asdict(base), "seed": options.seed, "steps": options.steps or base.steps})
     options.out.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
     trainer = train(options.out, recipe, options.minutes, options.resume, options.workers)
     scenes = 60 if options.quick else 500
     predict = predictor(trainer.average)
@@ -174,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "recipe": asdict(recipe),
         "steps_done": trainer.step,
         "parameters": sum(p.numel() for p in trainer.average.parameters()),
-        "training_seconds": round(time.monotonic() - start, 1),
+        "training_seconds": round(trainer.seconds, 1),
         "held_out": evaluate(predict, seed=1000, scenes=scenes),
         "in_distribution": evaluate(predict, seed=2000, scenes=scenes, held_out=False),
     }

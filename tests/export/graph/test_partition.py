@@ -255,3 +255,16 @@ def test_a_stage_that_the_caller_or_two_stages_need_is_not_merged(tmp_path: Path
     staged = Staged(model, modalities, inputs, tmp_path, merge_below=1e-3)
     assert staged.labels == {"image", "text", "audio+image", "image+text"}
     staged.check(inputs)
+
+
+def test_a_shape_is_not_read_from_an_input_of_another_modality(tmp_path: Path) -> None:
+    """Two modalities name an axis alike: the rows of one must not be asked of the other."""
+    model = parse("""
+        g (float[n,4] a, float[n,4] b) => (float[n,4] out, float[1,4] mean)
+        <int64[1] rows = {0}>
+        { t = Tanh(b)  count = Shape<start=0, end=1>(t)  real = Cast<to=1>(count)  sum = ReduceSum(t, rows)
+          mean = Div(sum, real)  out = Exp(a) }""")
+    inputs = {"a": floats(3, 4), "b": floats(3, 4)}
+    staged = Staged(model, {"a": "camera", "b": "sensor"}, inputs, tmp_path)
+    assert staged.labels == {"camera", "sensor"}
+    staged.check({"a": floats(2, 4), "b": floats(6, 4)})

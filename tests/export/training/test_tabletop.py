@@ -59,11 +59,11 @@ def test_resuming_equals_going_on(batches: Batches, tmp_path: Path) -> None:
     straight = Trainer(RECIPE, batches)
     for _ in range(2):
         straight.advance()
-    save_progress(tmp_path / "p.safetensors", straight.step, straight.modules, straight.optimizer)
+    save_progress(tmp_path / "p.safetensors", straight.step, 7.5, straight.modules, straight.optimizer)
     resumed = Trainer(RECIPE, batches)
-    resumed.step = load_progress(tmp_path / "p.safetensors", resumed.modules, resumed.optimizer)
+    resumed.step, seconds = load_progress(tmp_path / "p.safetensors", resumed.modules, resumed.optimizer)
     expected, got = straight.advance(), resumed.advance()
-    assert resumed.step == 3
+    assert (resumed.step, seconds) == (3, 7.5)
     assert got == pytest.approx(expected, rel=1e-3)
 
 

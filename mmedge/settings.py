@@ -1,0 +1,63 @@
+"""What the callers set last: prompts, and tensors that are neither frame nor text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from mmedge.moment import Moment, age_ms
+from mmedge.program import Prepared
+from mmedge.results import Stamp
+from mmedge.sources.frame import Frame
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Never changed, but replaced as a whole: whoever holds one sees all of a change or nothing of it.
+
+    Attributes:
+        labels: The prompts, () before the first; None for a model without text.
+        warnings: What is to be known of them.
+        version: Counts the lists of prompts.
+        inputs: What each modality gave, by its name.
+        moments: When the tensors of each modality came, by its name. Prompts do not age.
+    """
+
+    labels: tuple[str, ...] | None
+    warnings: tuple[str, ...] = ()
+    version: int = 0
+    inputs: Mapping[str, Prepared] = field(default_factory=dict)
+    moments: Mapping[str, Moment] = field(default_factory=dict)
+
+    def with_text(self, prepared: Prepared, labels: tuple[str, ...], warnings: tuple[str, ...]) -> Settings:
+        """These settings with other prompts."""
+        inputs = {**self.inputs, prepared.modality: prepared}
+        return replace(self, labels=labels, warnings=warnings, version=self.version + 1, inputs=inputs)
+
+    def with_tensors(self, prepared: Prepared, moment: Moment) -> Settings:
+        """These settings with other tensors of one modality."""
+        inputs = {**self.inputs, prepared.modality: prepared}
+        return replace(self, inputs=inputs, moments={**self.moments, prepared.modality: moment})
+
+    def stamp(self, frame: Frame, moments: Mapping[str, Moment], started: float) -> Stamp:
+        """What is said with the answer about `frame`.
+
+        Args:
+            moments: Those whose ages are said.
+            started: When the work on it began, seconds of `time.perf_counter`.
+        """
+        return Stamp(
+            source=frame.source,
+            frame=frame.index,
+            captured=frame.captured,
+            captured_at=frame.captured_at,
+            age_ms=age_ms(frame.captured),
+            input_ages_ms={name: age_ms(moment.captured) for name, moment in moments.items()},
+            dropped=frame.dropped,
+            state=frame.state,
+            media_time_s=frame.media_time_s,
+            prompt_version=self.version,
+            latency_ms=(time.perf_counter() - started) * 1e3,
+            warnings=self.warnings,
+        )
