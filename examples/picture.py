@@ -1,6 +1,6 @@
-"""Ask the built-in model about pictures of the synthetic table and write them, annotated, as one PNG.
+"""Ask the built-in model about pictures of the synthetic table and write them, annotated, as one picture.
 
-python examples/picture.py out.png
+python examples/picture.py out.jpg
 """
 
 from __future__ import annotations
