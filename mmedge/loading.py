@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from importlib.resources import files
+from numbers import Real
 from pathlib import Path
 from typing import TypeVar
 
-from mmedge.bundle import Bundle, Ground, ImageInput, Manifest, Task, TextInput
-from mmedge.engines import Engine, StageModel
+from mmedge.bundle import Bundle, Ground, ImageInput, Manifest, Task, TextInput, open_bundle
+from mmedge.engines import Engine, EngineStage, StageModel
 from mmedge.errors import BundleError, BundleFormatError, InputError
-from mmedge.inputs.image import ImagePreprocessor
+from mmedge.inputs.image import MOST_THREADS, ImagePreprocessor
 from mmedge.inputs.text import TextPreprocessor
 from mmedge.program import StagedProgram
 
@@ -36,6 +38,19 @@ def built_in_bundle() -> Path:
     return path
 
 
+def open_model(path: str | os.PathLike[str] | None) -> Bundle:
+    """The bundle at `path`, open; None for the built-in one.
+
+    Raises:
+        BundleError: It is no path, or the bundle cannot be read or is damaged.
+    """
+    if path is None:
+        return open_bundle(built_in_bundle())
+    if not isinstance(path, (str, os.PathLike)):
+        raise BundleError(f"the path of a bundle must be a string or a pathlib.Path, got {type(path).__name__}")
+    return open_bundle(path)
+
+
 def choose_precision(manifest: Manifest, precision: str | None = None) -> str:
     """The variant to run: `precision`, or the first verified one, or the first.
 
@@ -46,7 +61,7 @@ def choose_precision(manifest: Manifest, precision: str | None = None) -> str:
         return next(
             (name for name, variant in manifest.variants.items() if variant.verified), next(iter(manifest.variants))
         )
-    if precision not in manifest.variants:
+    if not isinstance(precision, str) or precision not in manifest.variants:
         raise BundleError(f"{manifest.name} has no variant {precision!r}; it has {', '.join(manifest.variants)}")
     return precision
 
@@ -64,14 +79,21 @@ def load_program(bundle: Bundle, engine: Engine, precision: str, *, cache_entrie
     """
     weights = bundle.weights()
     folder = cache(bundle.stages_folder)
-    stages = {}
+    stages: dict[str, EngineStage] = {}
     for stage in bundle.manifest.stages:
         name = stage.files[precision]
         path = partial(_path, folder, name)
-        loaded = engine.load(StageModel(stage, bundle.read(name), weights, path))
-        _log.info("%s: %s runs on %s, %s", bundle.manifest.name, name, loaded.engine, loaded.provider)
-        stages[stage.name] = loaded
+        stages[stage.name] = engine.load(StageModel(stage, bundle.read(name), weights, path))
+    _log.info("%s %s: %s", bundle.manifest.name, precision, _placement(stages))
     return StagedProgram(bundle.manifest, stages, cache_entries=cache_entries)
+
+
+def _placement(stages: Mapping[str, EngineStage]) -> str:
+    """What really runs the stages, in a few words."""
+    places = {name: f"{stage.engine}, {stage.provider}" for name, stage in stages.items()}
+    if len(set(places.values())) == 1:
+        return f"stages {', '.join(places)} run on {next(iter(places.values()))}"
+    return "; ".join(f"stage {name} runs on {place}" for name, place in places.items())
 
 
 def _path(folder: Callable[[], Path], name: str) -> Path:
@@ -92,7 +114,7 @@ def choose_task(manifest: Manifest, threshold: float | None = None) -> Task:
             f"threshold is for models that find boxes, and the task of {manifest.name} is {task.to_json()['kind']!r}; "
             "leave it out"
         )
-    if not 0 <= threshold <= 1:
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
         raise InputError(f"threshold must be a number from 0 to 1, got {threshold!r}")
     return replace(task, threshold=float(threshold))
 
@@ -116,11 +138,14 @@ def text_preprocessor(bundle: Bundle) -> TextPreprocessor | None:
 def image_preprocessor(manifest: Manifest, threads: int | None = None) -> ImagePreprocessor | None:
     """What turns frames into tensors; None for a model without frames.
 
+    Args:
+        threads: CPU threads of a frame, 1 for None; beyond `MOST_THREADS` more do not help.
+
     Raises:
         BundleFormatError: The contract contradicts itself.
     """
     found = _only(manifest, ImageInput)
-    return None if found is None else ImagePreprocessor(*found, threads or 1)
+    return None if found is None else ImagePreprocessor(*found, min(threads or 1, MOST_THREADS))
 
 
 def _only(manifest: Manifest, kind: type[K]) -> tuple[str, K] | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import asdict, replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,22 +16,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mmedge.bundle import Bundle, TensorInput, open_bundle
+from mmedge.bundle import Bundle, TensorInput
 from mmedge.engines import open_engine
-from mmedge.errors import EngineError, FrameInputError, TensorInputError, TextInputError
+from mmedge.errors import EngineError, FrameInputError, InputError, TensorInputError, TextInputError
 from mmedge.inputs import missing_input
 from mmedge.inputs.image import FrameArray
 from mmedge.inputs.tensor import check_tensors
+from mmedge.inputs.text import check_prompts
 from mmedge.loading import (
-    built_in_bundle,
     choose_precision,
     choose_task,
     image_preprocessor,
     load_program,
+    open_model,
     text_preprocessor,
 )
-from mmedge.program import Prepared, StagedProgram
-from mmedge.results import Result, Stamp
+from mmedge.moment import Moment, check_times, frame_now
+from mmedge.program import StagedProgram
+from mmedge.results import Result
+from mmedge.settings import Settings
 from mmedge.sources.frame import Frame
 from mmedge.tasks import Context, interpret
 
@@ -40,15 +43,6 @@ if TYPE_CHECKING:
     from mmedge.stream import Stream
 
 _log = logging.getLogger("mmedge")
-
-
-@dataclass(frozen=True)
-class _Prompts:
-    """What the last `set_text` left behind, replaced as a whole. `labels` is None for a model without text."""
-
-    labels: tuple[str, ...] | None
-    warnings: tuple[str, ...]
-    version: int
 
 
 def load(
@@ -76,7 +70,7 @@ def load(
         InputError: `threshold` or `prompt_cache` cannot be used.
         MissingDependencyError: A library that the model needs is not installed.
     """
-    bundle = open_bundle(built_in_bundle() if path is None else path)
+    bundle = open_model(path)
     try:
         return Model(
             bundle, engine=engine, precision=precision, threads=threads, threshold=threshold, prompt_cache=prompt_cache
@@ -107,16 +101,16 @@ class Model:
         self._manifest = bundle.manifest
         self._precision = choose_precision(bundle.manifest, precision)
         self._task = choose_task(bundle.manifest, threshold)
+        loaded = open_engine(engine, threads=threads)
         self._text = text_preprocessor(bundle)
         self._image = image_preprocessor(bundle.manifest, threads)
-        loaded = open_engine(engine, threads=threads)
         self._program: StagedProgram | None = load_program(bundle, loaded, self._precision, cache_entries=prompt_cache)
-        self._running = threading.Lock()
-        self._setting = threading.Lock()
-        self._state = threading.Lock()
-        self._inputs: dict[str, Prepared] = {}
-        self._prompts = _Prompts(None if self._text is None else (), (), 0)
-        self._frames = 0
+        # All of them may be taken again by their own thread: a signal handler runs in the middle of whatever it does.
+        self._running = threading.RLock()
+        self._replacing = threading.RLock()
+        self._preparing = {name: threading.RLock() for name in bundle.manifest.inputs}
+        self._settings = Settings(None if self._text is None else ())
+        self._numbers = itertools.count()
         variant = bundle.manifest.variants[self._precision]
         if not variant.verified:
             _log.warning(
@@ -141,20 +135,21 @@ class Model:
             raise TextInputError(
                 f"{self._manifest.name} takes no text; its inputs are {', '.join(self._manifest.inputs)}"
             )
+        labels = check_prompts(prompts)
         # One at a time, or the slower of two calls would undo the later one.
-        with self._setting:
-            encoded = self._text.encode(prompts)
+        with self._preparing[self._text.modality]:
+            encoded = self._text.encode(labels)
             prepared = program.prepare(self._text.modality, encoded.tensors)
-            with self._state:
-                self._inputs[self._text.modality] = prepared
-                self._prompts = _Prompts(tuple(prompts), encoded.warnings, self._prompts.version + 1)
+            with self._replacing:
+                self._settings = self._settings.with_text(prepared, labels, encoded.warnings)
 
     def update(self, modality: str, /, **tensors: npt.NDArray[Any]) -> None:
         """Set the tensors of a modality that is neither frame nor text, such as a window of sensor values.
 
         Args:
             modality: Its name in the manifest.
-            tensors: Every tensor of it by name; dtypes and shapes are those of the manifest. They are copied.
+            tensors: Every tensor of it by name; dtypes and shapes are those of the manifest. They are copied. Their
+                age, `Result.input_ages_ms`, counts from this call.
 
         Raises:
             TensorInputError: A name, dtype or shape is another, or a value is not finite.
@@ -165,24 +160,29 @@ class Model:
         if not isinstance(contract, TensorInput):
             names = [name for name, spec in self._manifest.inputs.items() if isinstance(spec, TensorInput)]
             raise TensorInputError(f"update is for {', '.join(names) or 'no modality of this model'}; got {modality!r}")
-        with self._setting:
-            prepared = program.prepare(modality, check_tensors(modality, contract, tensors))
-            with self._state:
-                self._inputs[modality] = prepared
+        moment, checked = Moment.now(), check_tensors(modality, contract, tensors)
+        with self._preparing[modality]:
+            prepared = program.prepare(modality, checked)
+            with self._replacing:
+                self._settings = self._settings.with_tensors(prepared, moment)
 
     def __call__(self, frame: FrameArray | Frame | None = None) -> Result:
         """Run the model on a frame, with the prompts and tensors that were set last.
 
         Args:
-            frame: uint8 [H, W, 3], BGR, as OpenCV gives it, or a `Frame` of a source. None for a model without frames.
+            frame: uint8 [H, W, 3], BGR, as OpenCV gives it; its age counts from this call. Whoever knows better when it
+                was taken gives an `mmedge.Frame`, as the sources do. None for a model without frames.
 
         Raises:
-            FrameInputError, TextInputError, TensorInputError: An input is missing or cannot be used.
+            FrameInputError, TextInputError, TensorInputError: An input is missing or cannot be used, or the times of a
+                `Frame` are none.
             EngineError: A stage failed, or the model is closed.
             TaskError: The outputs are not finite, or not what the manifest promises.
         """
+        # Before the wait for the frame that is running: the age of a frame counts that too.
+        given = self._as_frame(frame)
         with self._running:
-            return self._answer(self._as_frame(frame))
+            return self._answer(given)
 
     def stream(self, source: SourceLike | Sequence[SourceLike], *, policy: str = "auto", **options: Any) -> Stream:
         """The results of a camera, video or picture, one by one; see `mmedge.stream.stream` for all arguments."""
@@ -192,21 +192,26 @@ class Model:
         return stream(self, source, policy=policy, **options)
 
     def warmup(self, runs: int = 3) -> None:
-        """Run black frames, so that the first real one is not the slow one. Raises what `__call__` raises."""
+        """Run black frames, so that the first real one is not the slow one.
+
+        Raises what `__call__` raises, and InputError if `runs` is no whole number of at least 0.
+        """
+        if isinstance(runs, bool) or not isinstance(runs, int) or runs < 0:
+            raise InputError(f"runs must be a whole number of at least 0, got {runs!r}")
         size = (1, 1) if self._image is None else self._image.contract.size
         with self._running:
             for _ in range(runs):
-                self._answer(_frame_now(np.zeros((*size, 3), np.uint8), "warmup", 0))
+                self._answer(frame_now(np.zeros((*size, 3), np.uint8), "warmup", 0))
 
     @property
     def prompts(self) -> tuple[str, ...]:
         """The prompts in force; () before the first `set_text` and for a model without text."""
-        return self._prompts.labels or ()
+        return self._settings.labels or ()
 
     @property
     def prompt_version(self) -> int:
         """Counts the `set_text` calls; 0 before the first."""
-        return self._prompts.version
+        return self._settings.version
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """What each stage did, by its name: the fields of `mmedge.program.StageStats` as JSON values."""
@@ -214,6 +219,7 @@ class Model:
 
     def info(self) -> dict[str, Any]:
         """What was loaded and on what it really runs, as JSON values."""
+        settings = self._settings
         variant = self._manifest.variants[self._precision]
         shown = ("label", "engine", "provider", "fallbacks")
         return {
@@ -225,18 +231,21 @@ class Model:
             "precision": self._precision,
             "verified": variant.verified,
             "tolerance": variant.tolerance,
-            "prompts": list(self.prompts),
-            "prompt_version": self.prompt_version,
+            "prompts": list(settings.labels or ()),
+            "prompt_version": settings.version,
             "stages": [{"name": name, **{key: s[key] for key in shown}} for name, s in self.stats().items()],
         }
 
     def close(self) -> None:
-        """Let go of the engine and the bundle, after the frame that is running. Safe to call twice."""
+        """Let go of the engine and the bundle, after the frame that is running. Safe to call twice.
+
+        A signal handler may call it: a frame that it interrupts still gets its result.
+        """
         with self._running:
             self._program = None
             self._bundle.close()
-            with self._state:
-                self._inputs.clear()
+            with self._replacing:
+                self._settings = replace(self._settings, inputs={}, moments={})
 
     def __enter__(self) -> Model:
         return self
@@ -249,17 +258,20 @@ class Model:
     def _answer(self, frame: Frame) -> Result:
         started = time.perf_counter()
         program = self._opened()
-        with self._state:
-            inputs, prompts = dict(self._inputs), self._prompts
+        settings = self._settings
+        inputs = dict(settings.inputs)
+        moments = {name: moment for name, moment in settings.moments.items() if name in program.needed}
         to_frame = None
         if self._image is not None:
             pixels = self._image.tensors(frame.image)
             inputs[self._image.modality] = program.prepare(self._image.modality, pixels)
             to_frame = partial(self._image.to_frame, frame=frame.image)
+        elif moments:
+            oldest = min(moments.values(), key=lambda moment: moment.captured)
+            frame = replace(frame, captured=oldest.captured, captured_at=oldest.captured_at)
         outputs = program.run(inputs)
-        return interpret(
-            self._task, outputs, Context(prompts.labels, to_frame, partial(_stamp, frame, prompts, started))
-        )
+        stamp = partial(settings.stamp, frame, moments, started)
+        return interpret(self._task, outputs, Context(settings.labels, to_frame, stamp))
 
     def _as_frame(self, frame: FrameArray | Frame | None) -> Frame:
         if frame is None and self._image is not None:
@@ -267,33 +279,14 @@ class Model:
         if frame is not None and self._image is None:
             raise FrameInputError(f"{self._manifest.name} takes no frame; call it without one")
         if isinstance(frame, Frame):
+            check_times(frame)
             return frame
-        index, self._frames = self._frames, self._frames + 1
         if frame is None:
-            return _frame_now(np.zeros((1, 1, 3), np.uint8), "tensors", index)
-        return _frame_now(frame, "array", index)
+            return frame_now(np.zeros((1, 1, 3), np.uint8), "tensors", next(self._numbers))
+        return frame_now(frame, "array", next(self._numbers))
 
     def _opened(self) -> StagedProgram:
         program = self._program
         if program is None:
             raise EngineError(f"the model {self._manifest.name} was closed; load it again")
         return program
-
-
-def _stamp(frame: Frame, prompts: _Prompts, started: float) -> Stamp:
-    return Stamp(
-        source=frame.source,
-        frame=frame.index,
-        captured_at=frame.captured_at,
-        age_ms=(time.monotonic() - frame.captured) * 1e3,
-        dropped=frame.dropped,
-        state=frame.state,
-        media_time_s=frame.media_time_s,
-        prompt_version=prompts.version,
-        latency_ms=(time.perf_counter() - started) * 1e3,
-        warnings=prompts.warnings,
-    )
-
-
-def _frame_now(picture: FrameArray, source: str, index: int) -> Frame:
-    return Frame(picture, source, index, time.monotonic(), datetime.now(timezone.utc))

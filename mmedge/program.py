@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mmedge.bundle import ImageInput, Manifest, Stage, TextInput
 from mmedge.content_cache import ContentCache, content_key
@@ -29,10 +30,12 @@ class Prepared:
     Attributes:
         modality: Its name.
         values: Input tensors and outputs of the stages that depend on this modality alone.
+        axes: The tensor and its size along each named axis that other modalities have as well, by the axis.
     """
 
     modality: str
     values: Mapping[str, Array]
+    axes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -71,6 +74,10 @@ class StagedProgram:
         cache_entries: Prompt lists whose values are kept for the day they come back; at least 1.
         cache_bytes: Bound on the size of those values.
 
+    Attributes:
+        manifest: As given.
+        needed: The modalities without which it cannot run.
+
     Every method may be called from any thread.
 
     Raises:
@@ -90,8 +97,11 @@ class StagedProgram:
         self.manifest = manifest
         self._outputs = [tensor.name for tensor in manifest.outputs]
         self._groups = _groups(manifest, stages)
-        # A modality that no stage reads may be given, and need not be.
-        self._needed = {modality for stage in manifest.stages for modality in stage.label}
+        # A modality that no stage reads may be given, and need not be, unless its tensors are outputs themselves.
+        read = {modality for stage in manifest.stages for modality in stage.label}
+        given = {m for m, spec in manifest.inputs.items() if any(t.name in self._outputs for t in spec.tensors)}
+        self.needed = frozenset(read | given)
+        self._shared = _shared_axes(manifest)
         self._last: dict[tuple[str, ...], tuple[tuple[Prepared, ...], Mapping[str, Array]]] = {}
         # Sensor windows rarely come back, but a caller may set the same tensors at each frame: the last one is enough.
         # Frames always differ, and hashing them would cost more than it saves.
@@ -134,11 +144,13 @@ class StagedProgram:
 
         Raises:
             InputError: A modality is missing; the type of the error is that of the modality.
+            TensorInputError: A named axis has one size in one modality and another in the next.
             EngineError: A stage failed.
         """
         for name, contract in self.manifest.inputs.items():
-            if name not in inputs and name in self._needed:
+            if name not in inputs and name in self.needed:
                 raise missing_input(name, contract)
+        _check_axes(inputs)
         values = dict(self._constants())
         for prepared in inputs.values():
             values.update(prepared.values)
@@ -165,7 +177,13 @@ class StagedProgram:
         values = {name: tensor for name, tensor in tensors.items() if name in elsewhere}
         if label in self._groups:
             values |= self._groups[label].run({**self._constants(), **tensors})
-        return Prepared(modality, values)
+        axes = {
+            axis: (spec.name, size)
+            for spec in self.manifest.inputs[modality].tensors
+            for axis, size in zip(spec.shape, tensors[spec.name].shape, strict=False)
+            if axis in self._shared
+        }
+        return Prepared(modality, values, axes)
 
     def _constants(self) -> Mapping[str, Array]:
         return self._once(self._groups[()], (), {}) if () in self._groups else {}
@@ -240,6 +258,26 @@ class _Group:
     def hit(self) -> None:
         for stage in self.stages:
             stage.hit()
+
+
+def _shared_axes(manifest: Manifest) -> set[str]:
+    """The named axes that stand in more than one modality."""
+    counts: Counter[str] = Counter()
+    for contract in manifest.inputs.values():
+        counts.update({axis for spec in contract.tensors for axis in spec.shape if isinstance(axis, str)})
+    return {axis for axis, count in counts.items() if count > 1}
+
+
+def _check_axes(inputs: Mapping[str, Prepared]) -> None:
+    known: dict[str, tuple[str, int]] = {}
+    for prepared in inputs.values():
+        for axis, (tensor, size) in prepared.axes.items():
+            other, expected = known.setdefault(axis, (tensor, size))
+            if size != expected:
+                raise TensorInputError(
+                    f"axis {axis!r} must have one size: it is {expected} in {other!r} and {size} in {tensor!r}; "
+                    "set both anew"
+                )
 
 
 def _groups(manifest: Manifest, stages: Mapping[str, EngineStage]) -> dict[tuple[str, ...], _Group]:

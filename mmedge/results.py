@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mmedge.errors import MissingDependencyError, TaskError
 from mmedge.inputs.image import FrameArray, check_frame
+from mmedge.moment import age_ms
 from mmedge.sources.frame import Frame
 
 Floats = npt.NDArray[np.float32]
@@ -25,8 +26,10 @@ class Stamp(TypedDict):
 
     source: str
     frame: int
+    captured: float
     captured_at: datetime
     age_ms: float
+    input_ages_ms: Mapping[str, float]
     dropped: int
     state: str
     media_time_s: float | None
@@ -42,10 +45,16 @@ class Result:
     Attributes:
         source: Name of the frame's source; ``array`` for frames that the caller made, ``tensors`` where there is none.
         frame: Index of the frame in its source.
-        captured_at: When the frame was taken off its source, UTC.
+        captured: When the frame was taken, as its source knows it, seconds of `time.monotonic`: the clock of all ages.
+            It means nothing to another machine, and is not in the JSON. For an array it is the time of the call, for a
+            model without frames that of the `update` of its oldest tensors.
+        captured_at: The same moment in UTC. A source follows the monotonic clock from the moment it was opened, so a
+            wall clock that is set later does not move it; for arrays and tensors it is the wall clock of the call.
         age_ms: Time from then until this result was made.
+        input_ages_ms: Time from the `update` of each tensor modality that the model needs until this result was made,
+            by its name; {} for a model without such.
         dropped: Frames of the source that were dropped between this frame and the one before.
-        state: State of the source, ``live`` when all is well.
+        state: State of the source: ``live``, or ``stale`` for a frame that came more than a second late.
         media_time_s: Place in the file in seconds; None where the source has no such thing.
         prompt_version: Which `set_text` call the result answers, from 1; 0 for a model without text.
         latency_ms: Time in the model, preparation of the frame included.
@@ -54,14 +63,20 @@ class Result:
 
     source: str
     frame: int
+    captured: float
     captured_at: datetime
     age_ms: float
+    input_ages_ms: Mapping[str, float] = field(default_factory=dict)
     dropped: int = 0
     state: str = "live"
     media_time_s: float | None = None
     prompt_version: int = 0
     latency_ms: float
     warnings: tuple[str, ...] = ()
+
+    def age_now_ms(self) -> float:
+        """Time from `captured` until now: for whoever acts on the result later than it was made."""
+        return age_ms(self.captured)
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON values, always in the same order; what a task lacks is absent."""
@@ -71,6 +86,7 @@ class Result:
             "frame": self.frame,
             "captured_at": moment,
             "age_ms": round(self.age_ms, 2),
+            **self._input_ages(),
             "dropped": self.dropped,
             "state": self.state,
             "prompt_version": self.prompt_version,
@@ -95,6 +111,10 @@ class Result:
         picture = frame.image if isinstance(frame, Frame) else frame
         check_frame(picture)
         return drawing.draw(self, picture)
+
+    def _input_ages(self) -> dict[str, dict[str, float]]:
+        ages = {name: round(age, 2) for name, age in self.input_ages_ms.items()}
+        return {"input_ages_ms": ages} if ages else {}
 
     def _own_json(self) -> dict[str, Any]:
         return {}

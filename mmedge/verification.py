@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmedge.bundle import Bundle, Golden, TextInput, open_bundle
+from mmedge.bundle import Bundle, Golden, ImageInput, TextInput
 from mmedge.engines import open_engine
-from mmedge.errors import BundleFormatError
+from mmedge.errors import BundleFormatError, InputError
 from mmedge.inputs.image import ImagePreprocessor
 from mmedge.inputs.text import TextPreprocessor
-from mmedge.loading import choose_precision, image_preprocessor, load_program, text_preprocessor
+from mmedge.loading import choose_precision, image_preprocessor, load_program, open_model, text_preprocessor
 from mmedge.program import StagedProgram
 
 _GREY_LEVEL = 1.01 / 255
-"""Largest accepted difference of a prepared pixel before normalisation: one grey level, and rounding."""
+"""Largest accepted difference of a pixel that is scaled to 0..1: one grey level, and rounding."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SamplePreparation:
     Attributes:
         sample: Its index.
         pixels_max_abs: Largest difference of the pixel tensor; None where the golden carries no frame.
-        pixels_limit: The largest that is accepted: one grey level after normalisation.
+        pixels_limit: The largest that is accepted: one grey level, after normalisation where there is one.
         tokens_equal: Whether the token tensors are the same; None where the golden carries no prompts.
     """
 
@@ -96,7 +96,7 @@ class Verification:
 
 
 def verify(
-    bundle: str | os.PathLike[str] | Bundle, *, engine: str = "auto", precision: str | None = None
+    bundle: str | os.PathLike[str] | Bundle | None = None, *, engine: str = "auto", precision: str | None = None
 ) -> Verification:
     """Run every golden of a bundle through its stages, and compare with what the source model gave.
 
@@ -104,23 +104,24 @@ def verify(
     keeps what it should not is found as well.
 
     Args:
-        bundle: A path, or an open bundle, which stays open.
+        bundle: A path, or an open bundle, which stays open; None for the built-in one.
         engine: See `mmedge.engines.open_engine`.
         precision: A variant; None as for `mmedge.load`.
 
     Raises:
-        BundleError: The bundle cannot be read, is damaged, or its goldens lack an input.
+        BundleError: The bundle cannot be read, is damaged, or its goldens are not what the model takes.
         EngineError: The engine is missing, or refused a stage.
     """
     with ExitStack() as stack:
-        opened = bundle if isinstance(bundle, Bundle) else stack.enter_context(open_bundle(bundle))
+        opened = bundle if isinstance(bundle, Bundle) else stack.enter_context(open_model(bundle))
         manifest = opened.manifest
         chosen = choose_precision(manifest, precision)
         goldens = opened.goldens()
         program = load_program(opened, open_engine(engine), chosen)
         errors = replay(program, goldens)
         image, text = image_preprocessor(manifest), text_preprocessor(opened)
-        found = (_prepared(image, text, i, golden) for i, golden in enumerate(goldens))
+        with _usable():
+            found = [_prepared(image, text, i, golden) for i, golden in enumerate(goldens)]
         preparation = tuple(p for p in found if p.pixels_max_abs is not None or p.tokens_equal is not None)
         tolerance = manifest.variants[chosen].tolerance
         return Verification(
@@ -139,12 +140,13 @@ def replay(program: StagedProgram, goldens: Sequence[Golden]) -> dict[str, float
     """The largest relative error of each output over all samples, the first one again at the end; None: not finite.
 
     Raises:
-        BundleFormatError: A golden lacks an input or an output of the model.
+        BundleFormatError: A golden lacks an input or an output of the model, or its sizes contradict each other.
         EngineError: A stage failed.
     """
     worst: dict[str, float] = {}
     for golden in (*goldens, *goldens[:1]):
-        outputs = _run(program, golden)
+        with _usable():
+            outputs = _run(program, golden)
         for tensor in program.manifest.outputs:
             if tensor.name not in golden.outputs:
                 raise BundleFormatError(
@@ -186,11 +188,25 @@ def _prepared(
 ) -> SamplePreparation:
     pixels = limit = tokens = None
     if image is not None and golden.frame is not None:
-        limit = _GREY_LEVEL / min(image.contract.std)
+        limit = _pixels_limit(image.contract)
         pixels = max(_max_abs(array, golden.inputs[name]) for name, array in image.tensors(golden.frame).items())
     if text is not None and golden.prompts:
         tokens = _same_tokens(text.contract, text.encode(golden.prompts).tensors, golden.inputs)
     return SamplePreparation(sample, pixels, limit, tokens)
+
+
+def _pixels_limit(contract: ImageInput) -> float:
+    """One grey level in the units of the pixel tensor: uint8 holds the samples as they are, the others are scaled."""
+    return 1.0 if contract.tensor.dtype == "uint8" else _GREY_LEVEL / min(contract.std)
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """What a golden holds and no caller could give is a fault of the bundle."""
+    try:
+        yield
+    except InputError as error:
+        raise BundleFormatError(f"goldens.npz: a sample cannot be used: {error}; export the bundle again") from error
 
 
 def _max_abs(ours: npt.NDArray[Any], golden: npt.NDArray[Any]) -> float:

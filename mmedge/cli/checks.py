@@ -22,10 +22,6 @@ _EXTRAS = (
     ("torch", "training and export", 'pip install "mmedge[export]"'),
     ("onnx", "export", 'pip install "mmedge[export]"'),
     ("transformers", "export of Hugging Face models", 'pip install "mmedge[export]"'),
-    ("triton", "GPU kernels", 'pip install "mmedge[gpu]"'),
-    ("pycuda", "GPU kernels and TensorRT", 'pip install "mmedge[gpu]"'),
-    ("tensorrt", "TensorRT engine", "comes with JetPack; elsewhere: pip install tensorrt"),
-    ("openvino", "OpenVINO engine", 'pip install "mmedge[openvino]"'),
 )
 
 _LITTLE_DISK = 1 << 30

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmedge.cli.exits import INTERRUPTED
-from mmedge.cli.run import print_json
+from mmedge.cli.run import SAVE_HELP, print_json
 from mmedge.cli.session import Session
 from mmedge.cli.tally import Tally
 
@@ -34,7 +34,7 @@ def demo(
     text: Annotated[list[str] | None, typer.Option(help="What to look for; give it again for more.")] = None,
     frames: Annotated[int | None, typer.Option(help="End after so many results.", min=0)] = None,
     seconds: Annotated[float | None, typer.Option(help="End after so many seconds.", min=0)] = None,
-    save: Annotated[Path | None, typer.Option(help="Write the frames with their results to this .mp4.")] = None,
+    save: Annotated[Path | None, typer.Option(help=SAVE_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each result.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show the frames in a window; q ends.")] = False,
 ) -> None:
@@ -62,6 +62,7 @@ def demo(
         finally:
             screen.close()
             if tally.results:
-                print("\n".join(filter(None, (tally.summary(), score.summary()))), file=sys.stderr)
+                # One write with its line end, or what others write to the terminal could come in between.
+                sys.stderr.write("".join(f"{line}\n" for line in (tally.summary(), score.summary()) if line))
     if tally.interrupted:
         raise typer.Exit(INTERRUPTED)

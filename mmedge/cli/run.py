@@ -23,20 +23,27 @@ _SOURCE_HELP = (
     "Give it again for further cameras."
 )
 
+SAVE_HELP = (
+    "Write the frames with their results to this .mp4: one picture a result, at the frame rate of a file, or at the "
+    "rate at which a live source's first results came."
+)
+
 
 def run(
     source: Annotated[list[str], typer.Option(help=_SOURCE_HELP)],
     bundle: Annotated[Path | None, typer.Argument(help="NAME.mmedge; without it, the built-in tabletop model.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="A prompt; give it again for more.")] = None,
     text_file: Annotated[Path | None, typer.Option(help="A file with one prompt a line.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Write the frames with their results to this .mp4.")] = None,
+    save: Annotated[Path | None, typer.Option(help=SAVE_HELP)] = None,
     conf: Annotated[float | None, typer.Option(help="Lowest score of a detection.", min=0, max=1)] = None,
     engine: Annotated[str, typer.Option(help="auto, onnxruntime, onnxruntime:cpu, …")] = "auto",
     precision: Annotated[str | None, typer.Option(help="A variant of the bundle.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of the model.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of the model.", min=1, max=256)] = None,
     policy: Annotated[str, typer.Option(help="freshest, every, or auto: freshest for cameras.")] = "auto",
     frames: Annotated[int | None, typer.Option(help="End after so many results.", min=0)] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds without a frame until a source is lost.", min=0.1)] = 5.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds without a frame until a source is lost.", min=0.1, max=1e6)
+    ] = 5.0,
     show: Annotated[bool, typer.Option("--show", help="Show the frames in a window; q ends.")] = False,
 ) -> None:
     """Run a bundle over cameras, streams, videos or pictures, and print one JSON object for each result."""
@@ -56,7 +63,7 @@ def run(
             session.run(model, source, print_json, tally)
         finally:
             if tally.results:
-                print(tally.summary(), file=sys.stderr)
+                sys.stderr.write(f"{tally.summary()}\n")
     if tally.interrupted:
         raise typer.Exit(INTERRUPTED)
 

@@ -12,6 +12,9 @@ from mmedge.errors import BundleFormatError, FrameInputError, MissingDependencyE
 
 FrameArray = npt.NDArray[np.uint8]
 
+MOST_THREADS = 64
+"""Most threads that the frame library takes for one frame."""
+
 
 class ImagePreprocessor:
     """Makes pixel tensors, and leads boxes back to the frame.
@@ -19,7 +22,7 @@ class ImagePreprocessor:
     Args:
         modality: Its name in the manifest.
         contract: What the manifest says of it.
-        threads: CPU threads of one frame.
+        threads: CPU threads of one frame, 1 to `MOST_THREADS`.
 
     Attributes:
         modality, contract: As given.

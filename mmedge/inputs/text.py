@@ -79,7 +79,7 @@ class TextPreprocessor:
         Raises:
             TextInputError: `prompts` is no list of words, or not of the length that the model takes.
         """
-        check_prompts(prompts, self._count)
+        prompts = check_prompts(prompts, self._count)
         texts = [self.contract.template.replace("{}", prompt) for prompt in prompts]
         try:
             encodings = self._tokenizer.encode_batch(texts)
@@ -119,8 +119,8 @@ class TextPreprocessor:
         return tuple(warnings)
 
 
-def check_prompts(prompts: object, count: int | None = None) -> None:
-    """Refuse what is no list of words.
+def check_prompts(prompts: object, count: int | None = None) -> tuple[str, ...]:
+    """The prompts as they are now, whatever becomes of the caller's list; what is no list of words is refused.
 
     Args:
         count: Number of prompts that the model takes, None for any.
@@ -132,17 +132,19 @@ def check_prompts(prompts: object, count: int | None = None) -> None:
         raise TextInputError(f"prompts must be a list, got one string; use [{prompts[:_SHOWN]!r}]")
     if not isinstance(prompts, (list, tuple)):
         raise TextInputError(f"prompts must be a list of strings, got {type(prompts).__name__}")
-    if not prompts:
+    taken = tuple(prompts)
+    if not taken:
         raise TextInputError("prompts must hold at least one string, got an empty list")
-    for index, prompt in enumerate(prompts):
+    for index, prompt in enumerate(taken):
         if not isinstance(prompt, str):
             raise TextInputError(f"prompt {index} must be a string, got {type(prompt).__name__}: {prompt!r:.60}")
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):
             raise TextInputError(f"prompt {index} is no valid Unicode, it holds half a surrogate pair: {prompt!r:.60}")
         if not prompt.strip():
             raise TextInputError(f"prompt {index} is empty; remove it or describe something")
-    if count is not None and len(prompts) != count:
-        raise TextInputError(f"the model was exported for exactly {count} prompts, got {len(prompts)}")
+    if count is not None and len(taken) != count:
+        raise TextInputError(f"the model was exported for exactly {count} prompts, got {len(taken)}")
+    return taken
 
 
 def _fixed_axes(contract: TextInput) -> tuple[int | None, int | None]:

@@ -13,12 +13,15 @@ import numpy.typing as npt
 
 from mmedge.errors import SourceLostError, SourceOpenError
 from mmedge.sources.frame import Frame
+from mmedge.sources.lag import Lag
 from mmedge.sources.stamp import FrameMaker
 
 _FASTEST = 1000.0
 _FEW_FRAMES = 5
-_USUAL_FPS = 25.0
 _LONGEST_BACKLOG_S = 3.0
+_BACKLOG_CHECK_S = 0.25
+_CATCHING_UP = 1.2
+"""Seconds of the stream in a second of ours: above this, what comes is backlog and not the jitter of a network."""
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ class Capture:
         return value if math.isfinite(value) and value > 0 else None
 
     def read(self) -> tuple[npt.NDArray[np.uint8], float] | None:
-        """The next picture and its place in milliseconds; None when there is none or the capture was closed."""
+        """The next picture and its time stamp in milliseconds; None when there is none or the capture was closed."""
         with self._in_use:
             if self.closed:
                 return None
@@ -125,12 +128,16 @@ class VideoSource:
 class LiveSource:
     """A camera or a network stream. It has no end of its own: when frames stop, it is lost.
 
+    Frames are stamped with the time at which they were taken as far as the stream's own time stamps tell it: one that
+    waited in a socket or a decoder is so much older.
+
     Args:
         name: How it was asked for, passwords masked.
         capture: Open.
         timeout: Seconds after which a frame comes too late to be a new one: a network library that gives up waiting
             still hands out what its decoder holds.
-        backlog: Frames piled up while the stream was being opened. They are old and are thrown away, uncounted.
+        backlog: The stream's time stamps start at 0, and frames piled up while it was being opened. They are old and
+            are thrown away, uncounted.
     """
 
     live = True
@@ -144,20 +151,25 @@ class LiveSource:
         self._timeout = timeout
         self._backlog = backlog
         self._frames = FrameMaker(name)
+        self._lag = Lag(began=time.monotonic() if backlog else None)
 
     def read(self) -> Frame | None:
         """The next frame, in the order in which the driver gives them; None once closed.
 
         Raises:
-            SourceLostError: The driver gave no frame in time.
+            SourceLostError: The driver gave no frame in time, or old ones without end.
         """
         if self._backlog:
             self._backlog = False
             self._throw_away_backlog()
-        image = self._wait()
-        return None if image is None else self._frames.make(image)
+        picture = self._wait()
+        if picture is None:
+            return None
+        image, place = picture
+        return self._frames.make(image, lag=self._lag.of(place, time.monotonic()))
 
-    def _wait(self) -> npt.NDArray[np.uint8] | None:
+    def _wait(self) -> tuple[npt.NDArray[np.uint8], float] | None:
+        """The next picture and its time stamp in seconds."""
         began = time.monotonic()
         picture = self._capture.read()
         if self._capture.closed:
@@ -167,15 +179,26 @@ class LiveSource:
                 f"{self.name} gave {self._frames.next_index} frames and then no more: it was unplugged, went off the "
                 "network or ended; check it and open it again"
             )
-        return picture[0]
+        return picture[0], picture[1] / 1000
 
     def _throw_away_backlog(self) -> None:
-        """Read on until a frame has to be waited for, which is the first that is new."""
-        interval = 1 / (self.fps or _USUAL_FPS)
-        end = time.monotonic() + _LONGEST_BACKLOG_S
-        began = time.monotonic()
-        while self._wait() is not None and time.monotonic() - began < interval / 2 and began < end:
-            began = time.monotonic()
+        """Read on until the stream's clock runs no faster than ours: while it does, the frames are old ones."""
+        began = checked = time.monotonic()
+        reached: float | None = None
+        while (picture := self._wait()) is not None:
+            now, place = time.monotonic(), picture[1]
+            self._lag.of(place, now)
+            if reached is None:
+                checked, reached = now, place
+            elif now - checked >= _BACKLOG_CHECK_S:
+                if place - reached <= _CATCHING_UP * (now - checked):
+                    return
+                checked, reached = now, place
+            if now - began > _LONGEST_BACKLOG_S:
+                raise SourceLostError(
+                    f"{self.name}: after {now - began:.0f} s of throwing old frames away there still are more; this "
+                    "machine decodes it too slowly (take a smaller picture or rate), or read right after opening"
+                )
 
     def close(self) -> None:
         self._capture.close()

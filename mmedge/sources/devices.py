@@ -16,7 +16,7 @@ from mmedge.errors import SourceNotFoundError, SourceOpenError
 from mmedge.sources.bounded import call_bounded
 from mmedge.sources.capture import Capture, LiveSource, VideoSource
 from mmedge.sources.quiet import quiet_opencv
-from mmedge.sources.spec import GRAMMAR, mask_passwords
+from mmedge.sources.spec import mask_passwords
 
 _RTSP_PORT = 554
 _GRACE_S = 0.5
@@ -39,8 +39,8 @@ def open_video(name: str, path: Path) -> VideoSource:
         capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise SourceOpenError(
-            f"{name} ({size} bytes) cannot be opened as a video: no format that FFmpeg knows, no picture track, "
-            f"cut off or damaged; {GRAMMAR}"
+            f"{name} ({size} bytes) cannot be opened as a video: no format that FFmpeg knows, no picture track, cut "
+            "off or damaged"
         )
     return VideoSource(name, Capture(capture))
 

@@ -18,10 +18,11 @@ class Frame:
         source: Name of the source, such as ``0``, ``clip.mp4`` or ``tabletop://?seed=3``; passwords are masked. For
             folders and patterns, the path of the picture itself.
         index: Counts the frames of the source from 0; frames that were dropped are counted too.
-        captured: When it was taken off the source, seconds of `time.monotonic`.
+        captured: When it was taken, seconds of `time.monotonic`; never earlier than for the frame before. That is when
+            it came off the source, less what the time stamps of a camera or network stream show it to have waited.
         captured_at: The same moment in UTC, always later than that of the frame before.
         dropped: Frames of this source between this one and the one handed out before it.
-        state: ``live`` for a frame that is what it seems.
+        state: ``live`` for a frame that is what it seems; ``stale`` for one that was over a second old when it came.
         media_time_s: Place in the file in seconds; None where the source has no such thing.
     """
 

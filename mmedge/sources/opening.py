@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from mmedge.errors import SourceNotFoundError
+from mmedge.errors import InputError, SourceNotFoundError
 from mmedge.sources.devices import open_camera, open_rtsp, open_video
 from mmedge.sources.pictures import SUFFIXES, PictureSource, open_folder, open_pattern
 from mmedge.sources.source import Source
-from mmedge.sources.spec import GRAMMAR, mask_passwords, scheme_of
+from mmedge.sources.spec import GRAMMAR, checked_seconds, mask_passwords, scheme_of, spec_of
 from mmedge.sources.tabletop import open_tabletop
 
 
-def open_source(spec: str | int | Path, *, timeout: float = 5.0, open_timeout: float = 10.0) -> Source:
+def open_source(spec: str | int | os.PathLike[str], *, timeout: float = 5.0, open_timeout: float = 10.0) -> Source:
     """Open a source by its name.
 
     Args:
@@ -25,10 +26,15 @@ def open_source(spec: str | int | Path, *, timeout: float = 5.0, open_timeout: f
         The open source. Its `read` waits for frames in their order; `mmedge.stream` adds policies and time limits.
 
     Raises:
+        InputError: `spec` is no name, number or path, or a time is out of range.
         SourceNotFoundError: No such file, folder, device or scheme.
         SourceOpenError: It is there and cannot be opened.
     """
-    text = str(spec)
+    text = spec_of(spec)
+    if text is None:
+        raise InputError(f"{GRAMMAR}; got {type(spec).__name__}")
+    timeout = checked_seconds("timeout", timeout)
+    open_timeout = checked_seconds("open_timeout", open_timeout)
     scheme = scheme_of(text)
     if scheme == "tabletop":
         return open_tabletop(text)

@@ -48,7 +48,7 @@ class PacedSource:
         due = self._started + frame.index / self.fps
         if self._closing.wait(max(due - time.monotonic(), 0.0)):
             return None
-        captured, captured_at = self._clock.now()
+        captured, captured_at = self._clock.ago()
         return replace(frame, captured=captured, captured_at=captured_at)
 
     def close(self) -> None:

@@ -37,7 +37,9 @@ class Reader:
         self._lossless = lossless
         self._timeout = timeout + (1 / source.fps if source.fps else 0.0)
         self._queue: deque[Frame] = deque()
-        self._next_index = 0
+        self._next_index: int | None = None
+        self._passed_over = 0
+        self._warned = False
         self._active = time.monotonic()
         self._stopping = False
         self._finished = False
@@ -67,14 +69,31 @@ class Reader:
                     self._ready.notify_all()
 
     def _put(self, frame: Frame) -> None:
+        dropped = self._dropped_before(frame)
+        if dropped != frame.dropped:
+            frame = replace(frame, dropped=dropped)
         with self._ready:
             while self._lossless and len(self._queue) >= self._capacity and not self._stopping:
                 self._ready.wait()
             if len(self._queue) >= self._capacity:
-                self._queue.popleft()
+                self._passed_over += self._queue.popleft().dropped + 1
             self._queue.append(frame)
             self._active = time.monotonic()
             self._ready.notify_all()
+
+    def _dropped_before(self, frame: Frame) -> int:
+        """Frames that the source left out before this one: what it says, or what its numbering shows."""
+        missing = 0 if self._next_index is None else frame.index - self._next_index
+        if missing < 0 and not self._warned:
+            self._warned = True
+            log.warning(
+                "%s: frame %d came where %d was expected; its drops are not counted where its numbers go back",
+                self.source.name,
+                frame.index,
+                self._next_index,
+            )
+        self._next_index = frame.index + 1
+        return max(missing, frame.dropped, 0)
 
     @property
     def ended(self) -> bool:
@@ -108,10 +127,12 @@ class Reader:
             # The source could not go on while the queue was full: its time starts now.
             self._active = time.monotonic()
             self._ready.notify_all()
-        dropped, self._next_index = frame.index - self._next_index, frame.index + 1
+        if self._passed_over:
+            frame = replace(frame, dropped=frame.dropped + self._passed_over)
+            self._passed_over = 0
         self.delivered += 1
-        self.dropped += dropped
-        return frame if frame.dropped == dropped else replace(frame, dropped=dropped)
+        self.dropped += frame.dropped
+        return frame
 
     def stop(self) -> None:
         """Ask the thread to end; returns at once."""
@@ -122,7 +143,7 @@ class Reader:
 
     def join(self, timeout: float) -> None:
         """Wait `timeout` seconds for the thread after `stop`; one that hangs in a driver is left behind, and logged."""
-        if self._thread.ident is None:
+        if self._thread.ident is None or self._thread is threading.current_thread():
             return
         self._thread.join(timeout)
         if self._thread.is_alive():

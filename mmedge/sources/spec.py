@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import re
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from mmedge.errors import SourceOpenError
+import numpy as np
+
+from mmedge.errors import InputError, SourceOpenError
 
 GRAMMAR = (
     "a source is a camera number (0), a device (/dev/video0), rtsp://HOST/PATH, a video or picture file, a folder of "
     "pictures, a pattern ('*.jpg'), or tabletop://?seed=3&width=640&height=480&fps=30 (the built-in synthetic camera)"
 )
 
+_LONGEST_S = 1e6
+
 _USER_INFO = re.compile(r"(?<=://)([^:/?#@]*):(.*)@")
 _SECRET_FIELD = re.compile(r"(?i)\b(pass(?:word|wd)?|pwd|token|secret|key)=[^&/]*")
+
+
+def spec_of(source: object) -> str | None:
+    """The words for a source that is given by name, path or number; None where `source` is none of these."""
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)
+    if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
+        return str(int(source))
+    return source if isinstance(source, str) else None
+
+
+def checked_seconds(name: str, value: Any) -> float:
+    """`value`, the argument `name`, as a time that can be waited for.
+
+    Raises:
+        InputError: It is none.
+    """
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if number and 0 < value <= _LONGEST_S:
+        return float(value)
+    raise InputError(f"{name} must be a number of seconds above 0 and up to {_LONGEST_S:,.0f}, got {value!r}")
 
 
 def mask_passwords(spec: str) -> str:

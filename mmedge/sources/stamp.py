@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -9,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmedge.sources.frame import Frame
+
+STALE_S = 1.0
+"""A frame that is older than this when it comes is no picture of what is there now."""
 
 _TICK = timedelta(microseconds=1)
 
@@ -22,18 +26,19 @@ class CaptureClock:
     def __init__(self) -> None:
         self._anchor = time.monotonic()
         self._anchor_utc = datetime.now(timezone.utc)
-        self._last = self._anchor_utc - _TICK
+        self._captured = -math.inf
+        self._captured_at = datetime.min.replace(tzinfo=timezone.utc)
 
-    def now(self) -> tuple[float, datetime]:
-        """Seconds of `time.monotonic`, and the same moment in UTC."""
-        captured = time.monotonic()
-        moment = self._anchor_utc + timedelta(seconds=captured - self._anchor)
-        self._last = max(moment, self._last + _TICK)
-        return captured, self._last
+    def ago(self, lag: float = 0.0) -> tuple[float, datetime]:
+        """The moment `lag` seconds ago, but none before the last one given: `time.monotonic` seconds, and UTC."""
+        self._captured = max(time.monotonic() - lag, self._captured)
+        moment = self._anchor_utc + timedelta(seconds=self._captured - self._anchor)
+        self._captured_at = max(moment, self._captured_at + _TICK)
+        return self._captured, self._captured_at
 
 
 class FrameMaker:
-    """Makes the frames of one source, numbered and stamped with the time of the call."""
+    """Makes the frames of one source, numbered and stamped with the time of the call, less their lag."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -47,12 +52,23 @@ class FrameMaker:
         index: int | None = None,
         source: str | None = None,
         media_time_s: float | None = None,
+        lag: float = 0.0,
     ) -> Frame:
-        """The frame of `image`; an `index` beyond the next one counts the skipped ones as dropped."""
+        """The frame of `image`, taken `lag` seconds ago: stale, where that is more than one.
+
+        An `index` beyond the next one counts the skipped ones as dropped.
+        """
         number = self.next_index if index is None else index
         dropped = number - self.next_index
         self.next_index = number + 1
-        captured, captured_at = self._clock.now()
+        captured, captured_at = self._clock.ago(lag)
         return Frame(
-            image, source or self._source, number, captured, captured_at, dropped=dropped, media_time_s=media_time_s
+            image,
+            source or self._source,
+            number,
+            captured,
+            captured_at,
+            dropped=dropped,
+            state="stale" if lag > STALE_S else "live",
+            media_time_s=media_time_s,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -16,7 +15,7 @@ import pytest
 from support.bundles import COLOR_STAGES, COLORS, IMAGE_INPUT, TEXT_INPUT, frame_of, word_tokenizer, write_bundle
 
 import mmedge
-from mmedge.bundle import Classify, Embed, Ground, Raw, TensorInput, TensorSpec
+from mmedge.bundle import Classify, Embed, Ground, Raw, TensorInput, TensorSpec, open_bundle
 from mmedge.errors import (
     BundleError,
     BundleFormatError,
@@ -27,6 +26,7 @@ from mmedge.errors import (
     TensorInputError,
     TextInputError,
 )
+from mmedge.loading import image_preprocessor
 from mmedge.results import Classification, Embedding, Grounding, RawResult
 from mmedge.sources.frame import Frame
 
@@ -157,8 +157,13 @@ def test_the_threshold_can_be_set(boxes: Path, threshold: float | None, found: i
     assert len(result.labels) == found
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
-def test_a_threshold_is_a_score(boxes: Path, threshold: float) -> None:
+def test_a_threshold_may_be_a_number_of_numpy(boxes: Path) -> None:
+    with mmedge.load(boxes, threshold=np.float32(0.25)) as model:  # type: ignore[arg-type]
+        assert model.info()["task"]["threshold"] == 0.25
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True, [1]])
+def test_a_threshold_is_a_score(boxes: Path, threshold: Any) -> None:
     with pytest.raises(InputError, match="from 0 to 1"):
         mmedge.load(boxes, threshold=threshold)
 
@@ -283,7 +288,7 @@ def test_info_and_the_log_say_what_really_runs(colors: Path, caplog: pytest.LogC
     assert list(info["stages"][2]["label"]) == ["image", "text"]
     assert (info["precision"], info["verified"], info["task"]["kind"]) == ("fp32", True, "classify")
     json.dumps(info)
-    assert "stages/image.onnx runs on onnxruntime" in caplog.text
+    assert "stages image, text, image+text run on onnxruntime" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -293,9 +298,37 @@ def test_a_variant_that_was_not_verified_warns(tmp_path: Path, caplog: pytest.Lo
     assert "differs from its source model" in caplog.text
 
 
-def test_an_unknown_variant_is_refused(colors: Path) -> None:
-    with pytest.raises(BundleError, match="no variant 'int8'; it has fp32"):
-        mmedge.load(colors, precision="int8")
+@pytest.mark.parametrize("precision", ["int8", 8, ["fp32"]])
+def test_an_unknown_variant_is_refused(colors: Path, precision: Any) -> None:
+    with pytest.raises(BundleError, match=r"no variant .*; it has fp32"):
+        mmedge.load(colors, precision=precision)
+
+
+@pytest.mark.parametrize("path", [3, b"door.mmedge", ["door.mmedge"]])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(BundleError, match=r"must be a string or a pathlib\.Path"):
+        mmedge.load(path)
+
+
+@pytest.mark.parametrize("runs", ["3", -1, 1.5, True])
+def test_warmup_takes_a_count(colors: Path, runs: Any) -> None:
+    with mmedge.load(colors) as model:
+        model.set_text(["red"])
+        with pytest.raises(InputError, match="whole number"):
+            model.warmup(runs)
+
+
+@pytest.mark.parametrize("threads", ["2", 0, 1.5, True])
+def test_threads_are_a_count(colors: Path, threads: Any) -> None:
+    with pytest.raises(EngineError, match="whole number"):
+        mmedge.load(colors, threads=threads)
+
+
+def test_more_threads_than_a_frame_takes_are_no_error(colors: Path) -> None:
+    with open_bundle(colors) as bundle:
+        image = image_preprocessor(bundle.manifest, 1000)
+    assert image is not None
+    assert image.tensors(frame_of("red"))["pixels"].shape == (1, 3, 8, 8)
 
 
 def test_a_wrong_tokenizer_is_found_when_loading(tmp_path: Path) -> None:
@@ -314,62 +347,3 @@ def test_two_modalities_of_one_kind_are_refused(tmp_path: Path) -> None:
 def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle"):
         mmedge.load(tmp_path / "none.mmedge")
-
-
-def test_frames_never_see_two_prompt_lists(colors: Path) -> None:
-    lists = [["red"] * 2 + ["blue"] * 3, ["blue"] * 4, ["thing", "red"], ["blue"] * 5 + ["red"] * 2]
-    logits = {"red": 8.0, "blue": 0.0, "thing": 1.0}
-    stop, wrong = threading.Event(), []
-    with mmedge.load(colors, prompt_cache=2) as model:
-        model.set_text(lists[0])
-
-        def talk() -> None:
-            while not stop.is_set():
-                for prompts in lists:
-                    model.set_text(prompts)
-
-        def look() -> None:
-            versions = [0]
-            for _ in range(250):
-                result = model(frame_of("red"))
-                assert isinstance(result, Classification)
-                powers = np.exp([logits[label] for label in result.labels])
-                if list(result.labels) not in lists or not np.allclose(result.scores, powers / powers.sum(), atol=1e-5):
-                    wrong.append(result.to_json())
-                versions.append(result.prompt_version)
-            if versions != sorted(versions):
-                wrong.append({"versions": versions})
-
-        talkers = [threading.Thread(target=talk) for _ in range(2)]
-        lookers = [threading.Thread(target=look) for _ in range(2)]
-        for thread in (*talkers, *lookers):
-            thread.start()
-        for thread in lookers:
-            thread.join()
-        stop.set()
-        for thread in talkers:
-            thread.join()
-        assert model.stats()["text"]["runs"] > len(lists)
-    assert wrong == []
-
-
-def test_closing_waits_for_the_frame_that_runs(colors: Path) -> None:
-    model = mmedge.load(colors)
-    model.set_text(["red"])
-    ended: list[Exception] = []
-
-    def look() -> None:
-        try:
-            while True:
-                model(frame_of("red"))
-        except EngineError as error:
-            ended.append(error)
-
-    threads = [threading.Thread(target=look) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.05)
-    model.close()
-    for thread in threads:
-        thread.join(10)
-    assert ["was closed" in str(error) for error in ended] == [True] * 3

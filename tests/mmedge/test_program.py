@@ -264,6 +264,47 @@ def test_a_missing_modality_is_named_with_the_way_to_set_it(
         program.run(inputs)
 
 
+def test_a_modality_that_is_an_output_itself_is_needed(make: Program) -> None:
+    inputs = {"image": IMAGE_INPUT, "imu": THREE_INPUTS["imu"]}
+    program = make({"image": COLOR_STAGES["image"]}, inputs=inputs, outputs=("image_vec", "turn"), task=Raw())
+    assert program.needed == {"image", "imu"}
+    frame = program.prepare("image", image(1.0))
+    with pytest.raises(TensorInputError, match="update"):
+        program.run({"image": frame})
+    assert program.run({"image": frame, "imu": program.prepare("imu", imu(2.0))})["turn"].tolist() == [2.0]
+
+
+SHARED = {name: TensorInput((TensorSpec(f"{name}_in", "float32", ("n", 2)),)) for name in ("left", "right")}
+SUM = "sum (float[n, 2] left_in, float[n, 2] right_in) => (float[n, 2] sum) { sum = Add(left_in, right_in) }"
+
+
+@pytest.mark.parametrize("rows", [(3, 1), (1, 3), (2, 5)], ids=str)
+def test_an_axis_has_one_size_in_all_modalities(make: Program, rows: tuple[int, int]) -> None:
+    program = make({"left+right": SUM}, inputs=SHARED, outputs=("sum",), task=Raw())
+    left, right = (
+        program.prepare(name, {f"{name}_in": np.ones((size, 2), np.float32)})
+        for name, size in zip(SHARED, rows, strict=True)
+    )
+    message = rf"axis 'n' must have one size: it is {rows[0]} in 'left_in' and {rows[1]} in 'right_in'"
+    with pytest.raises(TensorInputError, match=message):
+        program.run({"left": left, "right": right})
+    again = program.prepare("left", {"left_in": np.ones((rows[1], 2), np.float32)})
+    assert program.run({"left": again, "right": right})["sum"].shape == (rows[1], 2)
+
+
+def test_tensors_may_share_the_axis_of_the_prompts(make: Program) -> None:
+    weigh = (
+        "weigh (float[n, 3] text_vec, float[n, 2] left_in) => (float[n, 5] both) "
+        "{ both = Concat<axis = 1>(text_vec, left_in) }"
+    )
+    inputs = {"text": TEXT_INPUT, "left": SHARED["left"]}
+    program = make({"text": COLOR_STAGES["text"], "left+text": weigh}, inputs=inputs, outputs=("both",), task=Raw())
+    given = {"left": program.prepare("left", {"left_in": np.ones((2, 2), np.float32)})}
+    assert program.run({**given, "text": program.prepare("text", text(3, 7))})["both"].shape == (2, 5)
+    with pytest.raises(TensorInputError, match="it is 2 in 'left_in' and 1 in 'attention_mask'"):
+        program.run({**given, "text": program.prepare("text", text(3))})
+
+
 def test_unknown_modalities_and_tensors_are_refused(make: Program) -> None:
     program = make()
     with pytest.raises(InputError, match="no modality 'smell'"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import FrozenInstanceError
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -19,6 +20,7 @@ MOMENT = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=timezone.utc)
 BASE: dict[str, Any] = {
     "source": "clip.mp4",
     "frame": 7,
+    "captured": 0.0,
     "captured_at": MOMENT,
     "age_ms": 12.3456,
     "dropped": 2,
@@ -83,6 +85,25 @@ def test_json_leaves_out_what_a_task_lacks() -> None:
     assert "warnings" not in classification().to_json()
     assert list(classification(warnings=("cut",)).to_json())[-2:] == ["latency_ms", "warnings"]
     assert list(embedding().to_json())[-2:] == ["image_embedding", "latency_ms"]
+
+
+def test_json_tells_the_ages_of_tensors_where_there_are_any() -> None:
+    value = classification(input_ages_ms={"imu": 7.0049, "radar": 1.0}).to_json()
+    assert value["input_ages_ms"] == {"imu": 7.0, "radar": 1.0}
+    assert list(value)[3:6] == ["age_ms", "input_ages_ms", "dropped"]
+    assert "input_ages_ms" not in classification().to_json()
+
+
+def test_the_monotonic_time_is_for_this_machine_alone() -> None:
+    assert "captured" not in classification().to_json()
+
+
+def test_the_age_can_be_asked_for_at_the_moment_of_acting() -> None:
+    result = classification(captured=time.monotonic() - 2.0, age_ms=5.0)
+    first = result.age_now_ms()
+    time.sleep(0.02)
+    assert 2000 <= first <= result.age_now_ms() - 15 < 12_000
+    assert result.age_ms == 5.0
 
 
 def test_json_is_in_utc_whatever_the_zone() -> None:

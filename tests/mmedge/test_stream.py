@@ -5,7 +5,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 from support.bundles import write_bundle
@@ -37,6 +40,7 @@ class Slow:
         return Result(
             source=frame.source,
             frame=frame.index,
+            captured=frame.captured,
             captured_at=frame.captured_at,
             age_ms=(time.monotonic() - frame.captured) * 1e3,
             dropped=frame.dropped,
@@ -152,6 +156,77 @@ def test_close_ends_a_wait_for_frames() -> None:
     assert list(results) == []
 
 
+class Driver(Script):
+    """A camera whose read cannot be interrupted."""
+
+    def read(self) -> Frame | None:
+        time.sleep(0.033)
+        return None if self.closed.is_set() else super().read()
+
+
+def test_close_at_any_moment_of_the_loop() -> None:
+    for attempt in range(12):
+        source = Driver()
+        results = stream(Slow(0.005), source)
+        closing = threading.Timer(0.08 + 0.004 * attempt, results.close)
+        closing.start()
+        for _ in results:
+            time.sleep(0.02)
+        assert source.closed.is_set()
+        assert quiet()
+        closing.join()
+
+
+def test_close_releases_the_sources_although_nobody_asks_for_another_result() -> None:
+    source = Driver()
+    results = stream(Slow(0.2), source)
+    asking = threading.Thread(target=next, args=(results,))
+    asking.start()
+    assert settled(lambda: source.reads > 1)
+    results.close()
+    assert source.closed.is_set()
+    assert quiet()
+    asking.join()
+
+
+def test_the_loop_ends_after_everything_is_closed() -> None:
+    source = Driver()
+    results = stream(Slow(0), source)
+    threading.Timer(0.1, results.close).start()
+    for _ in results:
+        pass
+    assert quiet()
+
+
+def test_two_threads_share_a_stream() -> None:
+    results = stream(Slow(0.002), Script(60, live=False))
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.extend(r.frame for r in results)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(found) == list(range(60))
+
+
+def test_max_frames_counts_what_all_threads_got() -> None:
+    results = stream(Slow(0.002), Script(live=False), max_frames=21)
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.extend(f.index for f, _ in results.with_frames())) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(found) == list(range(21))
+
+
+def test_after_an_error_there_is_nothing_more() -> None:
+    results = stream(Slow(0), "nowhere.mp4")
+    with pytest.raises(SourceNotFoundError):
+        next(results)
+    assert list(results) == []
+
+
 def test_closing_twice_and_before_the_start(model: Model) -> None:
     source = Script()
     results = stream(model, source)
@@ -185,12 +260,43 @@ def test_missing_source_is_an_error_of_the_first_step(model: Model) -> None:
 
 
 def test_arguments_are_checked_at_once(model: Model) -> None:
-    with pytest.raises(InputError, match="max_frames must be 0 or more"):
+    with pytest.raises(InputError, match="max_frames must be a whole number of 0 or more"):
         stream(model, "0", max_frames=-1)
     with pytest.raises(InputError, match="policy must be one of"):
         stream(model, "0", policy="latest")
     with pytest.raises(InputError, match="at least one source"):
         stream(model, [])
+
+
+@pytest.mark.parametrize("limit", [2.5, "3", True, float("nan")])
+def test_max_frames_is_a_whole_number(limit: Any, model: Model) -> None:
+    with pytest.raises(InputError, match="max_frames must be a whole number of 0 or more, or None, got"):
+        stream(model, "0", max_frames=limit)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        None,
+        b"0",
+        {"0"},
+        (frame for frame in ()),
+        np.zeros((4, 4, 3), np.uint8),
+        cv2.VideoCapture(),
+        [True],
+        ["0", None],
+    ],
+    ids=["none", "bytes", "set", "generator", "array", "capture", "bool", "list"],
+)
+def test_what_is_no_source_is_refused_at_once(source: Any, model: Model) -> None:
+    with pytest.raises(InputError, match="a source is a camera number"):
+        stream(model, source)
+
+
+def test_numbers_of_numpy(model: Model) -> None:
+    assert len(list(stream(model, Script(live=False), max_frames=np.int64(3), timeout=np.float32(2)))) == 3
+    with pytest.raises(SourceNotFoundError, match="/dev/video97"):
+        next(stream(model, np.int64(97)))
 
 
 def test_real_clip_through_a_real_bundle(model: Model, data_dir: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.bundles import COLOR_STAGES, color_goldens, frame_of, write_bundle
+from support.bundles import COLOR_STAGES, IMAGE_INPUT, color_goldens, frame_of, write_bundle
 
 import mmedge
-from mmedge.bundle import Golden, open_bundle
+from mmedge.bundle import Golden, Raw, TensorInput, TensorSpec, open_bundle
 from mmedge.errors import BundleError, BundleFormatError, EngineError
 from mmedge.program import StagedProgram
 from mmedge.verification import relative_error
@@ -111,6 +111,44 @@ def test_goldens_that_lack_a_tensor_are_refused(tmp_path: Path, part: str) -> No
     bad = replace(golden, **{part: {**less, "other": np.zeros(1)}})
     with pytest.raises(BundleFormatError, match="lacks the"):
         mmedge.verify(write_bundle(tmp_path / "b", COLOR_STAGES, goldens=[bad]))
+
+
+def test_goldens_whose_prompts_nobody_could_set_are_a_fault_of_the_bundle(tmp_path: Path) -> None:
+    goldens = [replace(golden, prompts=("",)) for golden in color_goldens()]
+    with pytest.raises(BundleFormatError, match=r"goldens\.npz: .*prompt 0 is empty"):
+        mmedge.verify(write_bundle(tmp_path / "b", COLOR_STAGES, goldens=goldens))
+
+
+def test_goldens_whose_sizes_contradict_each_other_are_a_fault_of_the_bundle(tmp_path: Path) -> None:
+    inputs = {name: TensorInput((TensorSpec(name, "float32", ("n",)),)) for name in ("a", "b")}
+    stage = "sum (float[n] a, float[n] b) => (float[n] sum) { sum = Add(a, b) }"
+    sizes = {"a": np.ones(3, np.float32), "b": np.ones(1, np.float32)}
+    goldens = [Golden(sizes, {"sum": np.full(3, 2, np.float32)})]
+    path = write_bundle(tmp_path / "b", {"a+b": stage}, inputs=inputs, outputs=("sum",), task=Raw(), goldens=goldens)
+    with pytest.raises(BundleFormatError, match="axis 'n' must have one size"):
+        mmedge.verify(path)
+
+
+@pytest.mark.parametrize(("levels", "passed"), [(0, True), (1, True), (2, False)])
+def test_pixels_that_stay_uint8_may_differ_by_one_level(tmp_path: Path, levels: int, passed: bool) -> None:
+    contract = replace(IMAGE_INPUT, tensor=TensorSpec("pixels", "uint8", (1, 3, 8, 8)))
+    stage = "image (uint8[1, 3, 8, 8] pixels) => (float[1, 3, 8, 8] seen) { seen = Cast<to = 1>(pixels) }"
+    pixels = np.full((1, 3, 8, 8), 100 + levels, np.uint8)
+    golden = Golden({"pixels": pixels}, {"seen": pixels.astype(np.float32)}, np.full((20, 30, 3), 100, np.uint8))
+    inputs = {"image": contract}
+    path = write_bundle(
+        tmp_path / "b", {"image": stage}, inputs=inputs, outputs=("seen",), task=Raw(), goldens=[golden]
+    )
+    result = mmedge.verify(path)
+    assert result.passed == passed
+    assert [(p.pixels_max_abs, p.pixels_limit) for p in result.preparation] == [(levels, 1.0)]
+
+
+def test_without_a_path_the_built_in_bundle_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_bundle(tmp_path / "b")
+    monkeypatch.setattr("mmedge.loading.built_in_bundle", lambda: path)
+    result = mmedge.verify()
+    assert (result.bundle, result.passed) == ("tiny 1", True)
 
 
 def test_a_program_that_keeps_stale_values_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,8 @@ def write_bundle(
         samples = color_goldens() if goldens is None and stages is COLOR_STAGES else goldens or ()
         if samples:
             (folder / "goldens.npz").write_bytes(write_goldens(samples))
-        made = {tensor.name: tensor for spec in specs for tensor in (*spec.inputs, *spec.outputs)}
+        made = {tensor.name: tensor for contract in inputs.values() for tensor in contract.tensors}
+        made.update({tensor.name: tensor for spec in specs for tensor in (*spec.inputs, *spec.outputs)})
         manifest = Manifest(
             name="tiny",
             version="1",

@@ -63,6 +63,5 @@ def grounding_bundle(tmp_path: Path) -> Path:
 @pytest.fixture
 def built_in(grounding_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Makes the bundle above the built-in one."""
-    monkeypatch.setattr("mmedge.model.built_in_bundle", lambda: grounding_bundle)
     monkeypatch.setattr("mmedge.loading.built_in_bundle", lambda: grounding_bundle)
     return grounding_bundle

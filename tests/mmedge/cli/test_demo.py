@@ -37,6 +37,7 @@ def test_lines_and_summary(mmedge: Mmedge, built_in: Path) -> None:
     assert f"{PROMPTS[0]} 0.90 at 60 40 100 120" in lines[7]
     assert "8 frames, 0 dropped" in done.err
     assert f"of {8 * len(PROMPTS)} answers were right" in done.err
+    assert done.err.endswith(" %)\n")
 
 
 def test_json_for_programs(mmedge: Mmedge, built_in: Path) -> None:
@@ -69,10 +70,10 @@ def test_source_that_is_not_there(mmedge: Mmedge, built_in: Path) -> None:
 ON_A_TERMINAL = """
 import sys
 from pathlib import Path
-import mmedge.model
+import mmedge.loading
 from mmedge.cli import main
 built_in = Path(sys.argv[1])
-mmedge.model.built_in_bundle = lambda: built_in
+mmedge.loading.built_in_bundle = lambda: built_in
 sys.argv = ["mmedge", "demo", "--source", sys.argv[2], "--frames", "30"]
 main()
 """
@@ -106,6 +107,7 @@ def grounding(index: int, labels: list[str], boxes: Sequence[Sequence[float]], p
     return Grounding(
         source="table",
         frame=index,
+        captured=0.0,
         captured_at=datetime.now(timezone.utc),
         age_ms=0.0,
         latency_ms=0.0,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from support.media import Script, write_video
 
 from mmedge.bundle import Embed
 from mmedge.errors import SourceLostError
-from mmedge.sources import open_source
+from mmedge.sources import Frame, open_source
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -76,10 +77,39 @@ def test_saved_video_has_a_picture_for_each_frame(mmedge: Mmedge, bundle: Path, 
 
 
 def test_saved_video_of_a_live_source_keeps_its_pace(mmedge: Mmedge, bundle: Path, tmp_path: Path) -> None:
-    clip, out = write_video(tmp_path / "clip.mp4", 50, fps=250), tmp_path / "out.mp4"
-    done = mmedge("run", bundle, "--source", clip, "--text", "red", "--save", out, "--policy", "freshest")
+    table, out = "tabletop://?width=64&height=48&fps=20", tmp_path / "out.mp4"
+    done = mmedge("run", bundle, "--source", table, "--text", "red", "--save", out, "--frames", "15")
+    assert len(lines(done.out)) == 15
+    saved = open_source(out)
+    assert (saved.frame_count, saved.fps) == (15, pytest.approx(20, rel=0.2))
+
+
+class Late(Script):
+    """A camera of 1000 frames a second by its header, that numbers from 100,000 and loses nine frames of ten."""
+
+    def read(self) -> Frame | None:
+        frame = super().read()
+        return None if frame is None else replace(frame, index=100_000 + 10 * frame.index)
+
+
+@pytest.mark.parametrize(("frames", "rate"), [(3, 25), (12, 25), (1, 1000)])
+def test_saved_video_has_one_picture_a_result_however_many_are_dropped(
+    frames: int, rate: float, mmedge: Mmedge, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = Late(frames, interval=0.04, fps=1000.0)
+    monkeypatch.setattr("mmedge.sources.feed.open_source", lambda spec, **options: camera)
+    done = mmedge("run", bundle, "--source", "0", "--text", "red", "--save", tmp_path / "out.mp4")
     found = lines(done.out)
-    assert open_source(out).frame_count == found[-1]["frame"] + 1 == len(found) + sum(line["dropped"] for line in found)
+    assert [line["dropped"] for line in found] == [0] + [9] * (frames - 1)
+    saved = open_source(tmp_path / "out.mp4")
+    assert (saved.frame_count, saved.fps) == (frames, pytest.approx(rate, rel=0.2))
+
+
+@pytest.mark.parametrize("threads", ["0", "257"])
+def test_threads_have_bounds(threads: str, mmedge: Mmedge, bundle: Path) -> None:
+    done = mmedge("run", bundle, "--source", "tabletop://?frames=1", "--text", "red", "--threads", threads)
+    assert done.code == 2
+    assert "Invalid value for '--threads'" in done.err
 
 
 def test_video_is_completed_when_the_source_is_lost(

@@ -111,6 +111,12 @@ def test_cuda_without_cuda_is_refused() -> None:
         open_engine("onnxruntime:cuda")
 
 
+@pytest.mark.parametrize("spec", [None, 3, ["onnxruntime"]])
+def test_an_engine_is_named_by_a_string(spec: Any) -> None:
+    with pytest.raises(EngineError, match="must be a string"):
+        open_engine(spec)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
 def test_threads_must_be_a_count(threads: Any) -> None:
     with pytest.raises(EngineError, match="threads"):

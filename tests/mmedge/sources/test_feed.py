@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from support.media import Script, number_of, settled, write_video
 
@@ -75,6 +79,100 @@ def test_every_frame_of_a_live_source_comes_in_order_until_the_queue_is_full() -
     # 150 frames came before anybody took one: the last 64 are there, and the first says how many are not.
     assert [frame.index for frame in frames] == list(range(86, 150))
     assert [frame.dropped for frame in frames] == [86] + [0] * 63
+
+
+class Numbered(Script):
+    """A robot's own driver, with a numbering and perhaps a count of drops of its own."""
+
+    def __init__(self, numbers: list[tuple[int, int]], **options: Any) -> None:
+        super().__init__(len(numbers), **options)
+        self._numbers = iter(numbers)
+
+    def read(self) -> Frame | None:
+        frame = super().read()
+        if frame is None:
+            return None
+        index, dropped = next(self._numbers)
+        return replace(frame, index=index, dropped=dropped)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "dropped", "warnings"),
+    [
+        ([(100000, 0), (100001, 0), (100004, 0)], [0, 0, 2], 0),
+        ([(100000, 0), (100001, 0), (0, 0), (1, 0), (0, 0)], [0, 0, 0, 0, 0], 1),
+        ([(7, 3), (8, 0), (9, 5), (12, 2)], [3, 0, 5, 2], 0),
+        ([(5, -4), (5, -9)], [0, 0], 1),
+    ],
+    ids=["starts-high", "starts-again", "counts-itself", "negative"],
+)
+def test_foreign_numbers_never_give_wrong_drops(
+    numbers: list[tuple[int, int]], dropped: list[int], warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = feed_of(Numbered(numbers, live=False))
+    frames = drain(feed)
+    assert [frame.index for frame in frames] == [index for index, _ in numbers]
+    assert [frame.dropped for frame in frames] == dropped
+    assert feed.readers[0].dropped == sum(dropped)
+    assert caplog.text.count("its drops are not counted where its numbers go back") == warnings
+
+
+def test_frames_passed_over_add_to_the_drops_of_the_source() -> None:
+    source = Numbered([(10 * n, 0) for n in range(100)])
+    with feed_of(source) as feed:
+        assert settled(source.closed.is_set)
+        frame = feed.next()
+    assert frame is not None
+    assert (frame.index, frame.dropped) == (990, 99 + 99 * 9)
+
+
+def test_a_source_may_close_its_own_feed() -> None:
+    pressed = threading.Event()
+
+    class Button(Script):
+        def read(self) -> Frame | None:
+            if self.reads == 3:
+                feed.close()
+                pressed.set()
+            return super().read()
+
+    with feed_of(Button(live=False)) as feed:
+        began = time.monotonic()
+        read_on(feed)
+        assert pressed.wait(1)
+        assert time.monotonic() - began < 1
+    assert settled(lambda: reading_threads() == [])
+
+
+@pytest.mark.parametrize("names", [["0"], ["0", "1"]], ids=["one", "two"])
+def test_closing_while_a_source_is_opened_leaves_nothing_open(
+    names: list[SourceLike], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, closed = threading.Event(), threading.Event()
+    source = Script()
+    asked = []
+
+    def slow(spec: str, **options: float) -> Source:
+        asked.append(spec)
+        opening.set()
+        closed.wait(5)
+        return source
+
+    monkeypatch.setattr("mmedge.sources.feed.open_source", slow)
+    feed = feed_of(*names)
+
+    def close() -> None:
+        opening.wait(5)
+        feed.close()
+        closed.set()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    with feed:
+        assert feed.next() is None
+    closing.join()
+    assert source.closed.is_set()
+    assert (asked, source.reads, feed.readers) == (["0"], 0, ())
 
 
 def test_file_in_real_time_drops_what_a_slow_consumer_misses(tmp_path: Path) -> None:
@@ -206,10 +304,12 @@ def test_leaving_while_a_reader_waits_for_room_ends_it() -> None:
 
 def test_closing_beside_a_driver_that_hangs_is_bounded_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     sources = [Script(0, then="hang", name=f"camera {n}") for n in range(3)]
-    with feed_of(*sources):
+    with feed_of(*sources) as feed:
         began = time.monotonic()
     assert 1.8 < time.monotonic() - began < 2.5
     assert caplog.text.count("its thread is left behind") == 3
+    feed.close()
+    assert time.monotonic() - began < 3, "closing again waits again"
     for source in sources:
         source.release.set()
     assert settled(lambda: reading_threads() == [])
@@ -226,7 +326,7 @@ def test_paced_file_stops_at_once(tmp_path: Path) -> None:
 def test_stop_from_another_thread_ends_the_waiting() -> None:
     source = Script(0, then="hang")
     with feed_of(source) as feed:
-        threading.Timer(0.1, feed.stop).start()
+        threading.Timer(0.1, feed.close).start()
         began = time.monotonic()
         assert feed.next() is None
         assert time.monotonic() - began < 0.5
@@ -258,9 +358,21 @@ def test_pictures_cannot_play_in_real_time() -> None:
     [
         ([], {}, "at least one source"),
         (["0"], {"policy": "newest"}, "policy must be one of auto, freshest, every, got 'newest'"),
-        (["0"], {"timeout": 0}, "above 0 seconds"),
-        (["0"], {"timeout": float("nan")}, "above 0 seconds"),
-        (["0"], {"open_timeout": -1}, "above 0 seconds"),
+        ([None], {}, "got NoneType, which has no name, live"),
+        ([b"0"], {}, "a source is a camera number .* got bytes"),
+        ([True], {}, "got bool"),
+        ([1.5], {}, "got float"),
+        ([{"0"}], {}, "got set"),
+        ([np.zeros((4, 4, 3), np.uint8)], {}, "got ndarray"),
+        ([iter(())], {}, "got tuple_iterator"),
+        ([cv2.VideoCapture()], {}, "got VideoCapture, which has no name, live, fps, frame_count, incomplete, close"),
+        (["0"], {"timeout": "5"}, "timeout must be a number of seconds above 0 and up to 1,000,000, got '5'"),
+        (["0"], {"timeout": True}, "a number of seconds"),
+        (["0"], {"timeout": float("inf")}, "a number of seconds"),
+        (["0"], {"open_timeout": 1e11}, "open_timeout must be a number of seconds"),
+        (["0"], {"timeout": 0}, "a number of seconds above 0"),
+        (["0"], {"timeout": float("nan")}, "a number of seconds above 0"),
+        (["0"], {"open_timeout": -1}, "a number of seconds above 0"),
     ],
 )
 def test_arguments_are_checked(sources: list[SourceLike], options: dict[str, float | str], message: str) -> None:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import string
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmedge.errors import SourceNotFoundError, SourceOpenError
+from mmedge.errors import InputError, SourceNotFoundError, SourceOpenError
 from mmedge.sources import GRAMMAR, mask_passwords, open_source
-from mmedge.sources.spec import query_numbers, scheme_of
+from mmedge.sources.spec import query_numbers, scheme_of, spec_of
 
 
 @pytest.mark.parametrize(
@@ -67,3 +69,36 @@ def test_unknown_scheme_does_not_leak_a_password() -> None:
     with pytest.raises(SourceNotFoundError) as caught:
         open_source("http://user:hunter2@cam/video")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "spec"),
+    [
+        ("0", "0"),
+        (0, "0"),
+        (np.int64(2), "2"),
+        (np.uint8(3), "3"),
+        (Path("clips") / "a.mp4", str(Path("clips") / "a.mp4")),
+        (True, None),
+        (np.True_, None),
+        (b"0", None),
+        (1.0, None),
+        (None, None),
+        (["0"], None),
+    ],
+)
+def test_sources_by_name_number_or_path(source: object, spec: str | None) -> None:
+    assert spec_of(source) == spec
+
+
+@pytest.mark.parametrize("source", [None, b"0", True, 0.0, object()])
+def test_what_is_no_name_is_refused(source: object) -> None:
+    with pytest.raises(InputError, match=f"a source is a camera number .* got {type(source).__name__}"):
+        open_source(source)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["timeout", "open_timeout"])
+@pytest.mark.parametrize("value", ["5", None, 0, -1.0, float("nan"), float("inf"), 10**400, True])
+def test_times_are_checked(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{name} must be a number of seconds above 0"):
+        open_source("nowhere.mp4", **{name: value})  # type: ignore[arg-type]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timezone
 
 import numpy as np
 import pytest
+from support.media import Script
 
 from mmedge.errors import SourceOpenError
 from mmedge.sources import PacedSource, TabletopSource, open_source
@@ -17,6 +19,19 @@ def test_live_by_default_and_paced_at_its_rate() -> None:
     assert first is not None
     captured = [frame.captured - first.captured for _ in range(15) if (frame := source.read()) is not None]
     assert captured == pytest.approx([index / 50 for index in range(1, 16)], abs=0.05)
+
+
+def test_a_paced_frame_is_taken_when_it_is_due() -> None:
+    """The recording behind it may have had the frame long before."""
+    source = PacedSource(Script(3, live=False, fps=10.0))
+    began = time.monotonic()
+    frames = [frame for _ in range(3) if (frame := source.read()) is not None]
+    for frame in frames:
+        assert frame.captured >= began + frame.index / 10
+        assert (
+            abs((datetime.now(timezone.utc) - frame.captured_at).total_seconds() - (time.monotonic() - frame.captured))
+            < 0.02
+        )
 
 
 def test_as_fast_as_asked() -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.media import index_first, number_of, rotate_header, write_video
 
 from mmedge.errors import SourceOpenError
-from mmedge.sources import Frame, Source, open_source
+from mmedge.sources import GRAMMAR, Frame, Source, open_source
 
 CLIPS = {
     "bikes.mp4": (250, (272, 640, 3), 25.0),
@@ -123,6 +123,7 @@ def test_what_is_no_video_is_refused_by_name(make: object, cause: str, tmp_path:
     with pytest.raises(SourceOpenError, match=cause) as caught:
         open_source(path)
     assert str(path) in str(caught.value)
+    assert GRAMMAR not in str(caught.value)
 
 
 def test_a_header_without_one_frame_is_an_error(tmp_path: Path) -> None:

@@ -23,8 +23,10 @@ def stamp() -> Stamp:
     return Stamp(
         source="array",
         frame=0,
+        captured=0.0,
         captured_at=datetime(2026, 1, 2, tzinfo=timezone.utc),
         age_ms=1.0,
+        input_ages_ms={},
         dropped=0,
         state="live",
         media_time_s=None,
