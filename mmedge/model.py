@@ -256,7 +256,7 @@ class Model:
         self.close()
 
     def _answer(self, frame: Frame) -> Result:
-        started = time.perf_counter()
+        started = time.monotonic()
         program = self._opened()
         settings = self._settings
         inputs = dict(settings.inputs)

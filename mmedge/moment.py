@@ -27,9 +27,9 @@ class Moment:
         return Moment(time.monotonic(), datetime.now(timezone.utc))
 
 
-def age_ms(captured: float) -> float:
-    """Time since a moment of `time.monotonic`, in ms; 0 for one that is a tick ahead."""
-    return max(0.0, (time.monotonic() - captured) * 1e3)
+def age_ms(captured: float, now: float) -> float:
+    """Time from one moment of `time.monotonic` to another, in ms; 0 for one that is a tick ahead."""
+    return max(0.0, (now - captured) * 1e3)
 
 
 def frame_now(picture: FrameArray, source: str, index: int) -> Frame:

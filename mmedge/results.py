@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -76,7 +77,7 @@ class Result:
 
     def age_now_ms(self) -> float:
         """Time from `captured` until now: for whoever acts on the result later than it was made."""
-        return age_ms(self.captured)
+        return age_ms(self.captured, time.monotonic())
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON values, always in the same order; what a task lacks is absent."""
