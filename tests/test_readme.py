@@ -21,7 +21,7 @@ def test_the_device_example_finds_things() -> None:
     lines = done.stdout.splitlines()
     assert lines[-1] == "1 run of the text stage"
     assert any(
-        re.match(r"\s*\d+ (the red cube|a blue ball left of the cone): [01]\.\d\d at \[", line) for line in lines
+        re.match(r"\s*\d+ (the blue ball|a ring right of the white ball): [01]\.\d\d at \[", line) for line in lines
     )
 
 
