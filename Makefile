@@ -36,6 +36,7 @@ lint: $(VENV)/full
 
 types: $(VENV)/full
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks examples
 
 test: lint types
 	$(BIN)/pytest $(TESTS)
