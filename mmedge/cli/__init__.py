@@ -48,9 +48,11 @@ def _options(
     ] = False,
 ) -> None:
     logging.basicConfig(
-        stream=sys.stderr, level=logging.DEBUG if debug else logging.INFO, format="%(levelname)s %(name)s: %(message)s"
+        stream=sys.stderr, level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
     if not debug:
+        # Libraries log what only they understand.
+        logging.getLogger("mmedge").setLevel(logging.INFO)
         # FFmpeg's only switch, read when OpenCV first uses it: its lines say less than our errors, amid them.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
