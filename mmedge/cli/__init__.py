@@ -48,7 +48,9 @@ def _options(
     ] = False,
 ) -> None:
     logging.basicConfig(
-        stream=sys.stderr, level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+        stream=sys.stderr,
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
     )
     if not debug:
         # Libraries log what only they understand.
