@@ -40,6 +40,11 @@ class StageWriter:
         """
         graph = ir.convenience.extract(model.graph, stage.inputs, stage.outputs)
         graph.name = stage.name
+        # Cutting collects weights in a set, whose order changes from run to run; the same model is the same bytes.
+        weights = sorted(graph.initializers.values(), key=lambda value: str(value.name))
+        graph.initializers.clear()
+        for value in weights:
+            graph.register_initializer(value)
         part = ir.Model(graph, ir_version=min(model.ir_version, 10), producer_name="mmedge")
         part.opset_imports.update(model.opset_imports)
         with (self._folder / WEIGHTS).open("ab") as file:

@@ -268,3 +268,15 @@ def test_a_shape_is_not_read_from_an_input_of_another_modality(tmp_path: Path) -
     staged = Staged(model, {"a": "camera", "b": "sensor"}, inputs, tmp_path)
     assert staged.labels == {"camera", "sensor"}
     staged.check({"a": floats(2, 4), "b": floats(6, 4)})
+
+
+def test_the_same_graph_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    """Weights are collected in sets: their order must not reach the files."""
+    weights = ", ".join(f"float[32,32] w{i} = {{{', '.join([str(i + 1)] * 1024)}}}" for i in range(8))
+    steps = " ".join(f"x{i + 1} = MatMul(x{i}, w{i})" for i in range(8))
+    model = parse(f"g (float[1,32] x0) => (float[1,32] x8) <{weights}> {{ {steps} }}")
+    written = []
+    for run in range(4):
+        Staged(model, {"x0": "image"}, {"x0": floats(1, 32)}, tmp_path / str(run))
+        written.append([(p.name, p.read_bytes()) for p in sorted((tmp_path / str(run)).iterdir())])
+    assert all(files == written[0] for files in written[1:])
