@@ -2,7 +2,11 @@
 
 KernelError
 ├── FrameError (also a ValueError): a frame, box array, output array or setting that the frame path does not take
-└── NativeLibraryError (also a RuntimeError): the native library was asked for and cannot be used
+├── TensorError (also a ValueError): a tensor, a shape, a dtype or a setting that an operator does not take
+├── ImplementationError (also a RuntimeError): the implementation that was asked for cannot run here
+│   └── NativeLibraryError: the native library was asked for and cannot be used
+├── CompileError (also a RuntimeError): a kernel cannot be compiled for a target
+└── PackError (also a RuntimeError): a kernel pack is damaged, is for another device, or lacks what was asked for
 """
 
 from __future__ import annotations
@@ -16,5 +20,21 @@ class FrameError(KernelError, ValueError):
     """A frame, box array, output array or setting that the frame path does not take."""
 
 
-class NativeLibraryError(KernelError, RuntimeError):
+class TensorError(KernelError, ValueError):
+    """A tensor, a shape, a dtype or a setting that an operator does not take."""
+
+
+class ImplementationError(KernelError, RuntimeError):
+    """The implementation that was asked for cannot run here."""
+
+
+class NativeLibraryError(ImplementationError):
     """The native library was asked for and cannot be used."""
+
+
+class CompileError(KernelError, RuntimeError):
+    """A kernel cannot be compiled for a target."""
+
+
+class PackError(KernelError, RuntimeError):
+    """A kernel pack is damaged, is for another device, or lacks what was asked for."""
