@@ -3,6 +3,7 @@
 #   make demo ARGS="--frames 100"    light install (no torch), then the built-in model on the synthetic camera
 #   make test                        full install, then lint, types and tests
 #   make model                       train the built-in model again and put it into the package
+#   make bench                       the measurements of docs/measurements.md that a CPU can make
 #   make clean                       remove what these made
 
 PYTHON ?= python3

@@ -47,6 +47,9 @@ std::vector<const Variant*> find_variants() {
 #endif
       &kPortableVariant,
   };
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_cpu_init();  // the variants ask with __builtin_cpu_supports
+#endif
   std::vector<const Variant*> usable;
   for (const Variant* variant : compiled) {
     if (variant->supported()) usable.push_back(variant);

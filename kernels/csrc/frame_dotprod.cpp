@@ -13,38 +13,46 @@
 namespace mmedge {
 namespace {
 
+constexpr int kGroupsTogether = 1;
+
 void pack_quad(const int32_t weights[4], int32_t packed[4]) {
   pack_digits(weights, packed);
   packed[3] = 128 * (weights[0] + weights[1] + weights[2] + weights[3]);
 }
 
-inline void window_sum(const uint32_t* data, ptrdiff_t step, const int32_t* packed, int quads, uint8_t out[kLanes]) {
-  constexpr int kVectors = kLanes / 4;
+struct Group {
+  static constexpr int kVectors = kLanes / 4;
   int32x4_t sums[kVectors][kDigits];
-  for (auto& sum : sums) sum[0] = sum[1] = sum[2] = vdupq_n_s32(0);
-  const uint8x16_t top_bits = vdupq_n_u8(128);
   uint32_t offset = kRound;
-  for (int quad = 0; quad < quads; ++quad, data += step, packed += 4) {
+
+  Group() {
+    for (auto& sum : sums) sum[0] = sum[1] = sum[2] = vdupq_n_s32(0);
+  }
+
+  void add(const uint32_t* data, const int32_t* packed) {
     const int8x16_t digits[kDigits] = {vreinterpretq_s8_s32(vdupq_n_s32(packed[0])),
                                        vreinterpretq_s8_s32(vdupq_n_s32(packed[1])),
                                        vreinterpretq_s8_s32(vdupq_n_s32(packed[2]))};
     for (int i = 0; i < kVectors; ++i) {
       const uint8x16_t bytes = vreinterpretq_u8_u32(vld1q_u32(data + 4 * i));
-      const int8x16_t samples = vreinterpretq_s8_u8(veorq_u8(bytes, top_bits));
+      const int8x16_t samples = vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(128)));
       for (int digit = 0; digit < kDigits; ++digit) sums[i][digit] = vdotq_s32(sums[i][digit], samples, digits[digit]);
     }
     offset += static_cast<uint32_t>(packed[3]);
   }
-  int16x4_t rounded[kVectors];
-  for (int i = 0; i < kVectors; ++i) {
-    int32x4_t sum = vaddq_s32(sums[i][0], vshlq_n_s32(sums[i][1], 8));
-    sum = vaddq_s32(sum, vshlq_n_s32(sums[i][2], 16));
-    sum = vaddq_s32(sum, vdupq_n_s32(static_cast<int32_t>(offset)));
-    rounded[i] = vmovn_s32(vshrq_n_s32(sum, kPrecisionBits));
+
+  void store(uint8_t out[kLanes]) const {
+    int16x4_t rounded[kVectors];
+    for (int i = 0; i < kVectors; ++i) {
+      int32x4_t sum = vaddq_s32(sums[i][0], vshlq_n_s32(sums[i][1], 8));
+      sum = vaddq_s32(sum, vshlq_n_s32(sums[i][2], 16));
+      sum = vaddq_s32(sum, vdupq_n_s32(static_cast<int32_t>(offset)));
+      rounded[i] = vmovn_s32(vshrq_n_s32(sum, kPrecisionBits));
+    }
+    vst1_u8(out, vqmovun_s16(vcombine_s16(rounded[0], rounded[1])));
+    vst1_u8(out + 8, vqmovun_s16(vcombine_s16(rounded[2], rounded[3])));
   }
-  vst1_u8(out, vqmovun_s16(vcombine_s16(rounded[0], rounded[1])));
-  vst1_u8(out + 8, vqmovun_s16(vcombine_s16(rounded[2], rounded[3])));
-}
+};
 
 }  // namespace
 }  // namespace mmedge

@@ -11,36 +11,70 @@ void pack_quad(const int32_t weights[4], int32_t packed[4]) {
   packed[3] = 0;
 }
 
-inline __m256i dot(__m256i sum, __m256i samples, int32_t digits) {
 #if defined(__AVX512VNNI__)
-  return _mm256_dpbusd_epi32(sum, samples, _mm256_set1_epi32(digits));
+
+constexpr int kGroupsTogether = 3;
+
+struct Group {
+  __m512i sums[kDigits] = {_mm512_set1_epi32(kRound), _mm512_setzero_si512(), _mm512_setzero_si512()};
+
+  void add(const uint32_t* data, const int32_t* packed) {
+    const __m512i words = _mm512_loadu_si512(data);
+    for (int digit = 0; digit < kDigits; ++digit) {
+      sums[digit] = _mm512_dpbusd_epi32(sums[digit], words, _mm512_set1_epi32(packed[digit]));
+    }
+  }
+
+  void store(uint8_t out[kLanes]) const {
+    typedef uint32_t Sums __attribute__((vector_size(64)));
+    typedef int32_t SignedSums __attribute__((vector_size(64)));
+    typedef int16_t Shorts __attribute__((vector_size(32)));
+    const auto low = reinterpret_cast<Sums>(sums[0]);
+    const auto middle = reinterpret_cast<Sums>(sums[1]);
+    const auto high = reinterpret_cast<Sums>(sums[2]);
+    const auto sum = reinterpret_cast<SignedSums>(low + (middle << 8) + (high << 16)) >> kPrecisionBits;
+    const auto halves = reinterpret_cast<__m256i>(__builtin_convertvector(sum, Shorts));
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
+  }
+};
+
 #else
-  return _mm256_dpbusd_avx_epi32(sum, samples, _mm256_set1_epi32(digits));
-#endif
-}
+
+constexpr int kGroupsTogether = 1;  // more do not fit into the registers
 
 inline __m128i rounded(const __m256i sums[kDigits]) {
-  __m256i sum = _mm256_add_epi32(sums[0], _mm256_slli_epi32(sums[1], 8));
-  sum = _mm256_add_epi32(sum, _mm256_slli_epi32(sums[2], 16));
-  sum = _mm256_srai_epi32(sum, kPrecisionBits);
+  const __m256i high = _mm256_add_epi32(_mm256_slli_epi32(sums[2], 16), _mm256_slli_epi32(sums[1], 8));
+  const __m256i sum = _mm256_srai_epi32(_mm256_add_epi32(sums[0], high), kPrecisionBits);
   return _mm_packs_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
 }
 
-inline void window_sum(const uint32_t* data, ptrdiff_t step, const int32_t* packed, int quads, uint8_t out[kLanes]) {
+struct Group {
   __m256i sums[2][kDigits];
-  for (int i = 0; i < 2; ++i) {
-    sums[i][0] = _mm256_set1_epi32(kRound);
-    sums[i][1] = sums[i][2] = _mm256_setzero_si256();
-  }
-  for (int quad = 0; quad < quads; ++quad, data += step, packed += 4) {
-    for (int i = 0; i < 2; ++i) {
-      const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + 8 * i));
-      for (int digit = 0; digit < kDigits; ++digit) sums[i][digit] = dot(sums[i][digit], words, packed[digit]);
+
+  Group() {
+    for (auto& sum : sums) {
+      sum[0] = _mm256_set1_epi32(kRound);
+      sum[1] = sum[2] = _mm256_setzero_si256();
     }
   }
-  const __m128i bytes = _mm_packus_epi16(rounded(sums[0]), rounded(sums[1]));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
-}
+
+  void add(const uint32_t* data, const int32_t* packed) {
+    for (int i = 0; i < 2; ++i) {
+      const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + 8 * i));
+      for (int digit = 0; digit < kDigits; ++digit) {
+        sums[i][digit] = _mm256_dpbusd_avx_epi32(sums[i][digit], words, _mm256_set1_epi32(packed[digit]));
+      }
+    }
+  }
+
+  void store(uint8_t out[kLanes]) const {
+    const __m128i bytes = _mm_packus_epi16(rounded(sums[0]), rounded(sums[1]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
+  }
+};
+
+#endif
 
 }  // namespace
 }  // namespace mmedge

@@ -53,6 +53,12 @@ def check_shape(name: str, tensor: torch.Tensor, shape_letters: str, expected: S
             raise TensorError(f"{name} must have shape {shape_letters} = [{sizes}], got {list(tensor.shape)}")
 
 
+def check_implementation(implementation: object) -> None:
+    """Raises TensorError for a name that is none of "auto", "triton" and "reference"."""
+    if implementation not in ("auto", "triton", "reference"):
+        raise TensorError(f'implementation must be "auto", "triton" or "reference", got {implementation!r}')
+
+
 def choose_implementation(implementation: str, tensor: torch.Tensor) -> Literal["triton", "reference"]:
     """The implementation that runs for `tensor`.
 
@@ -61,8 +67,7 @@ def choose_implementation(implementation: str, tensor: torch.Tensor) -> Literal[
     Raises TensorError for an unknown name or a dtype that the forced implementation does not take,
     ImplementationError when Triton is forced and cannot run here.
     """
-    if implementation not in ("auto", "triton", "reference"):
-        raise TensorError(f'implementation must be "auto", "triton" or "reference", got {implementation!r}')
+    check_implementation(implementation)
     if implementation == "reference":
         return "reference"
     if implementation == "auto" and not tensor.is_cuda:

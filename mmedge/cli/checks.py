@@ -22,6 +22,8 @@ _EXTRAS = (
     ("torch", "training and export", 'pip install "mmedge[export]"'),
     ("onnx", "export", 'pip install "mmedge[export]"'),
     ("transformers", "export of Hugging Face models", 'pip install "mmedge[export]"'),
+    ("triton", "GPU kernels in training, and their compilation", 'pip install "mmedge[kernels]"'),
+    ("pycuda", "compiled GPU kernels on a device", 'pip install "mmedge[gpu]"'),
 )
 
 _LITTLE_DISK = 1 << 30

@@ -1,21 +1,25 @@
-"""Camera frame -> model tensor: colour order, antialiased resize, crop or padding, normalisation and layout at once.
+"""Camera frame -> model tensor: colour format, antialiased resize, crop or padding, normalisation and layout at once.
 
-The resized picture is Pillow's to the bit, so a model sees on the device what it saw in training. Two
-implementations give the same bits: `native.py` (C++ with SIMD) and `reference.py` (numpy).
+The resized picture is Pillow's to the bit, so a model sees on the device what it saw in training. Three
+implementations give the same bits: `native.py` (C++ with SIMD), `triton.py` (on a GPU) and `reference.py` (numpy).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmedge_kernels.frame.coefficients import Interpolation
+from mmedge_kernels.frame.formats import Color
 from mmedge_kernels.frame.geometry import CropMode, FrameGeometry, ResizeMode, frame_geometry
-from mmedge_kernels.frame.plan import FramePlan, Implementation, cached_plan, check_frame, native_status
-from mmedge_kernels.frame.settings import Color, FrameSettings, Layout, OutputType
+from mmedge_kernels.frame.plan import FramePlan, Implementation, cached_plan, frame_size, native_status
+from mmedge_kernels.frame.settings import FrameSettings, Layout, OutputType
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "FrameGeometry",
@@ -29,7 +33,7 @@ __all__ = [
 
 
 def frame_to_tensor(
-    frame: NDArray[np.uint8],
+    frame: NDArray[np.uint8] | Tensor,
     *,
     size: tuple[int, int],
     resize: ResizeMode = "shortest-edge",
@@ -42,14 +46,20 @@ def frame_to_tensor(
     layout: Layout = "nchw",
     dtype: OutputType = "float32",
     pad_value: int = 0,
-    out: NDArray[Any] | None = None,
+    out: NDArray[Any] | Tensor | None = None,
     threads: int = 1,
     implementation: Implementation = "auto",
-) -> NDArray[Any]:
+) -> Any:
     """The model's input tensor of one camera frame, channels in RGB order.
 
-    frame: uint8 [H, W, 3], any strides, not modified. color: the order of its channels, "bgr" as OpenCV gives it or
-      "rgb".
+    frame: uint8, an array or a torch tensor, any strides, not modified; its shape follows from color. Rows may be any
+      distance apart; other gaps between bytes cost a copy on the CPU. color:
+      "bgr", "rgb"  [H, W, 3], "bgr" as OpenCV gives it.
+      "grey"        [H, W] or [H, W, 1]; becomes three equal channels.
+      "nv12"        [H * 3 / 2, W], H and W even: H rows of Y, then H / 2 rows of U V U V.
+      "yuyv"        [H, W, 2], W even: Y U Y V for two pixels.
+      YUV is BT.601 limited range and becomes RGB to the bit as by ``cv2.cvtColor`` (COLOR_YUV2RGB_NV12,
+      COLOR_YUV2RGB_YUYV); then all formats are alike.
     size, resize, crop, shortest_edge: what part of the frame lands where, see `frame_geometry`; size is (height,
       width). interpolation: "bicubic" or "bilinear", antialiased, equal to the bit to ``Image.resize`` of Pillow 13
       with BICUBIC or BILINEAR. Older versions differ by at most a few levels, and only where the height shrinks by
@@ -60,13 +70,16 @@ def frame_to_tensor(
     pad_value: uint8 sample of the padding, normalised like the others.
     layout: "nchw" -> [1, 3, h, w], "nhwc" -> [1, h, w, 3].
     out: an array of the result's shape and dtype, C-contiguous, to write into; given again for each frame, a native
-      run with one thread allocates nothing.
+      run makes no arrays, and with one thread the library allocates nothing.
     threads: bands of rows computed at the same time by the native implementation, 1 to 64.
-    implementation: "native", "reference" or "auto" (native where the library is there).
+    implementation: "native", "reference", "triton", or "auto": Triton for tensors on an NVIDIA GPU, and for all others
+      native where the library is there.
 
-    Returns `out` or a new array. Tables are made for the first frame of a size and kept for the last 16 combinations.
+    Returns `out` or a new array; for a torch tensor a tensor on its device. Tables are made for the first frame of a
+    size and kept for the last 16 combinations.
     Raises FrameError for a frame, out or setting that does not fit, NativeLibraryError when implementation is
-    "native" and the library cannot be used.
+    "native" and the library cannot be used, ImplementationError when one is asked for that cannot run where the frame
+    is.
     """
     settings = FrameSettings(
         size=size,
@@ -81,8 +94,9 @@ def frame_to_tensor(
         dtype=dtype,
         pad_value=pad_value,
     )
-    height, width = check_frame(frame)
-    return cached_plan(settings, height, width, implementation)(frame, out=out, threads=threads)
+    height, width = frame_size(frame, settings.color)
+    plan: Any = cached_plan(settings, height, width, implementation)
+    return plan(frame, out=out, threads=threads)
 
 
 def plan_frame(

@@ -13,28 +13,28 @@ from numpy.typing import NDArray
 
 import mmedge_kernels
 from mmedge_kernels.errors import NativeLibraryError
-from mmedge_kernels.frame.coefficients import AxisWeights, unit_weights
+from mmedge_kernels.frame.quads import QuadWindows, quad_plan
 from mmedge_kernels.frame.tables import FrameTables
 
 LIBRARY_NAME = "libmmedge_frame.so"
-_INTERFACE = 1  # as MMEDGE_FRAME_INTERFACE in frame.h
+_INTERFACE = 2  # as MMEDGE_FRAME_INTERFACE in frame.h
 _ALIGNMENT = 64
 
 
 class _Axis(ctypes.Structure):
     _fields_ = (
         ("count", ctypes.c_int32),
-        ("max_quads", ctypes.c_int32),
+        ("quads", ctypes.c_int32),
         ("first", ctypes.c_void_p),
-        ("quads", ctypes.c_void_p),
         ("packed", ctypes.c_void_p),
     )
 
 
 class _Plan(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("row0", "rows", "col0", "cols", "height", "width", "top", "left")),
-        *((name, ctypes.c_int32) for name in ("pad_value", "reverse", "channels_last", "element_bytes")),
+        *((name, ctypes.c_int32) for name in ("format", "chroma_row", "row0", "rows", "col0", "cols")),
+        *((name, ctypes.c_int32) for name in ("height", "width", "top", "left")),
+        *((name, ctypes.c_int32) for name in ("pad_value", "channels_last", "element_bytes")),
         ("values", ctypes.c_void_p),
         ("horizontal", _Axis),
         ("vertical", _Axis),
@@ -105,30 +105,18 @@ class NativePlan:
         self._values = np.ascontiguousarray(tables.values)
         self._kept: list[NDArray[Any]] = []
         self._spare: dict[int, list[NDArray[np.uint8]]] = {}
-        geometry, settings = tables.geometry, tables.settings
-        vertical = self._axis(tables.vertical)
+        plan = quad_plan(tables)
         self._plan = _Plan(
-            row0=tables.vertical.origin,
-            rows=tables.vertical.extent,
-            col0=tables.horizontal.origin,
-            cols=tables.horizontal.extent,
-            height=geometry.size[0],
-            width=geometry.size[1],
-            top=geometry.vertical.pad_start,
-            left=geometry.horizontal.pad_start,
-            pad_value=settings.pad_value,
-            reverse=settings.color == "bgr",
-            channels_last=settings.layout == "nhwc",
-            element_bytes=self._values.itemsize,
+            **plan.numbers,
             values=self._values.ctypes.data,
-            horizontal=self._axis(tables.horizontal),
-            vertical=self._axis(unit_weights(0, vertical.count)) if tables.vertical_first else vertical,
-            vertical_before=vertical if tables.vertical_first else _Axis(),
+            horizontal=self._axis(plan.horizontal),
+            vertical=self._axis(plan.vertical),
+            vertical_before=self._axis(plan.vertical_before) if plan.vertical_before else _Axis(),
         )
 
     def run(self, frame: NDArray[np.uint8], out: NDArray[Any], threads: int) -> None:
-        """Writes the tensor of `frame`, uint8 [H, W, 3], into `out`; shapes and dtypes are checked by the caller."""
-        if frame.strides[2] != 1 or frame.strides[1] != 3:
+        """Writes the tensor of `frame` into `out`; shapes and dtypes are checked by the caller."""
+        if not _rows_are_dense(frame):
             frame = np.ascontiguousarray(frame)
         spare = self._spare.setdefault(threads, [])
         try:
@@ -152,16 +140,15 @@ class NativePlan:
         start = -memory.ctypes.data % _ALIGNMENT
         return memory[start : start + size]
 
-    def _axis(self, axis: AxisWeights) -> _Axis:
-        quads = (axis.starts % 4 + axis.lengths + 3) // 4
-        max_quads = int(quads.max())
-        count, taps = axis.weights.shape
-        aligned = np.zeros((count, max_quads * 4 + taps), dtype=np.int32)
-        places = (axis.starts % 4)[:, None] + np.arange(taps)
-        np.put_along_axis(aligned, places, axis.weights, axis=1)
-        weights = np.ascontiguousarray(aligned[:, : max_quads * 4])
-        packed = np.empty_like(weights)
-        self._library.mmedge_frame_pack(self._variant, weights.ctypes.data, weights.size // 4, packed.ctypes.data)
-        first, lengths = (axis.starts // 4).astype(np.int32), quads.astype(np.int32)
-        self._kept += [first, lengths, packed]
-        return _Axis(count, max_quads, first.ctypes.data, lengths.ctypes.data, packed.ctypes.data)
+    def _axis(self, windows: QuadWindows) -> _Axis:
+        count, quads, _ = windows.weights.shape
+        packed = np.empty_like(windows.weights)
+        self._library.mmedge_frame_pack(self._variant, windows.weights.ctypes.data, count * quads, packed.ctypes.data)
+        self._kept += [windows.first, packed]
+        return _Axis(count, quads, windows.first.ctypes.data, packed.ctypes.data)
+
+
+def _rows_are_dense(frame: NDArray[np.uint8]) -> bool:
+    """Whether the bytes of a row follow one another; frame: [H, W] or [H, W, C]."""
+    pixel = 1 if frame.ndim == 2 else frame.shape[2]
+    return frame.strides[1] == pixel and (frame.ndim == 2 or frame.strides[2] == 1)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, TypeAlias
+import sys
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmedge_kernels.errors import FrameError, NativeLibraryError
+from mmedge_kernels.errors import FrameError, ImplementationError, NativeLibraryError
 from mmedge_kernels.frame import native, reference
+from mmedge_kernels.frame.formats import Color, check_frame
 from mmedge_kernels.frame.geometry import FrameGeometry
 from mmedge_kernels.frame.settings import FrameSettings
 from mmedge_kernels.frame.tables import FrameTables, frame_tables
 
-Implementation: TypeAlias = Literal["auto", "native", "reference"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmedge_kernels.frame.tensors import TensorPlan
+
+Implementation: TypeAlias = Literal["auto", "native", "reference", "triton"]
 
 _PLANS_KEPT = 16
 _MAX_THREADS = 64
@@ -26,9 +33,11 @@ class FramePlan:
     geometry: where the pixels go, and the way back for boxes.
     """
 
-    def __init__(self, tables: FrameTables, native_plan: native.NativePlan | None) -> None:
+    def __init__(self, tables: FrameTables, asked: Implementation, native_plan: native.NativePlan | None) -> None:
         self._tables = tables
+        self._asked = asked
         self._native = native_plan
+        self._tensor_plan: TensorPlan | None = None
 
     @property
     def geometry(self) -> FrameGeometry:
@@ -40,34 +49,61 @@ class FramePlan:
         return self._tables.out_shape
 
     @property
-    def implementation(self) -> Literal["native", "reference"]:
-        """What the plan runs."""
+    def implementation(self) -> Literal["native", "reference", "triton"]:
+        """What the plan runs; with "auto", what it runs for frames in the CPU's memory."""
+        if self._asked == "triton":
+            return "triton"
         return "reference" if self._native is None else "native"
 
-    def __call__(self, frame: NDArray[np.uint8], *, out: NDArray[Any] | None = None, threads: int = 1) -> NDArray[Any]:
+    @overload
+    def __call__(
+        self, frame: NDArray[np.uint8], *, out: NDArray[Any] | None = None, threads: int = 1
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def __call__(self, frame: Tensor, *, out: Tensor | None = None, threads: int = 1) -> Tensor: ...
+
+    def __call__(self, frame: Any, *, out: Any = None, threads: int = 1) -> Any:
         """The tensor of `frame`; arguments, result and errors as for `frame_to_tensor`."""
-        height, width = check_frame(frame)
+        height, width = frame_size(frame, self._tables.settings.color)
         if (height, width) != self.geometry.frame_size:
             raise FrameError(
-                f"this plan takes frames of {self.geometry.frame_size} (height, width), got {(height, width)}; "
-                "make a plan for the new size"
+                f"this plan takes frames of {self.geometry.frame_size} (height, width), got {(height, width)} in an "
+                f"array of shape {tuple(frame.shape)}; make a plan for the new size"
             )
         if not isinstance(threads, int) or not 1 <= threads <= _MAX_THREADS:
             raise FrameError(f"threads must be a whole number from 1 to {_MAX_THREADS}, got {threads!r}")
+        if is_tensor(frame):
+            return self._for_tensors()(frame, out, threads)
+        if self._asked == "triton":
+            raise ImplementationError(
+                'implementation "triton" takes torch tensors, got a numpy array; use torch.from_numpy(frame).cuda()'
+            )
         out = np.empty(self.out_shape, self._tables.values.dtype) if out is None else self._checked_out(out, frame)
+        self._run(frame, out, threads)
+        return out
+
+    def _run(self, frame: NDArray[np.uint8], out: NDArray[Any], threads: int) -> None:
         if self._native is None:
             reference.run(self._tables, frame, out)
         else:
             self._native.run(frame, out, min(threads, self.geometry.size[0]))
-        return out
+
+    def _for_tensors(self) -> TensorPlan:
+        if self._tensor_plan is None:
+            # Only here: whoever has a tensor has torch.
+            from mmedge_kernels.frame.tensors import TensorPlan
+
+            self._tensor_plan = TensorPlan(self._tables, self._asked, self._run)
+        return self._tensor_plan
 
     def _checked_out(self, out: NDArray[Any], frame: NDArray[np.uint8]) -> NDArray[Any]:
         dtype = self._tables.values.dtype
         if not isinstance(out, np.ndarray) or out.shape != self.out_shape or out.dtype != dtype:
             got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
             raise FrameError(f"out must be a numpy array of {dtype} {self.out_shape}, got {got}")
-        if not out.flags.c_contiguous or not out.flags.writeable:
-            raise FrameError("out must be C-contiguous and writeable; take numpy.empty(shape, dtype)")
+        if not out.flags.c_contiguous or not out.flags.writeable or not out.flags.aligned:
+            raise FrameError("out must be C-contiguous, aligned and writeable; take numpy.empty(shape, dtype)")
         if np.may_share_memory(out, frame):
             raise FrameError("out must not share memory with the frame; take an array of its own")
         return out
@@ -79,11 +115,11 @@ def cached_plan(settings: FrameSettings, height: int, width: int, implementation
 
     Raises FrameError, and NativeLibraryError when implementation is "native" and the library cannot be used.
     """
-    if implementation not in ("auto", "native", "reference"):
-        raise FrameError(f'implementation must be "auto", "native" or "reference", got {implementation!r}')
+    if implementation not in get_args(Implementation):
+        raise FrameError(f"implementation must be one of {', '.join(get_args(Implementation))}, got {implementation!r}")
     tables = frame_tables(settings, height, width)
     use_native = implementation == "native" or (implementation == "auto" and native_status()[0])
-    return FramePlan(tables, native.NativePlan(tables) if use_native else None)
+    return FramePlan(tables, implementation, native.NativePlan(tables) if use_native else None)
 
 
 def native_status() -> tuple[bool, str]:
@@ -94,17 +130,16 @@ def native_status() -> tuple[bool, str]:
         return False, str(error)
 
 
-def check_frame(frame: NDArray[np.uint8]) -> tuple[int, int]:
-    """(height, width) of a frame; raises FrameError unless it is uint8 [H, W, 3]."""
-    if not isinstance(frame, np.ndarray):
-        raise FrameError(f"frame must be a numpy array, uint8 [H, W, 3], got {type(frame).__name__}")
-    if frame.ndim != 3 or frame.shape[2] != 3:
-        raise FrameError(
-            f"frame must be uint8 [H, W, 3], got shape {frame.shape}; turn grey or four-channel pictures into three "
-            "channels first"
-        )
-    if frame.dtype != np.uint8:
-        raise FrameError(f"frame must be uint8 [H, W, 3], got {frame.dtype}; scale it to 0..255 and convert it first")
-    if 0 in frame.shape:
-        raise FrameError(f"frame has no pixels: shape {frame.shape}; check the camera or the crop")
-    return frame.shape[0], frame.shape[1]
+def is_tensor(frame: object) -> bool:
+    """Whether `frame` is a torch tensor, asked without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(frame, torch.Tensor)
+
+
+def frame_size(frame: Any, color: Color) -> tuple[int, int]:
+    """(height, width) in pixels of an array or a tensor; raises FrameError unless it has the form of `color`."""
+    if is_tensor(frame):
+        from mmedge_kernels.frame.tensors import shape_of
+
+        return check_frame(shape_of(frame), color)
+    return check_frame(frame, color)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedge_kernels.frame.coefficients import PRECISION_BITS, AxisWeights
+from mmedge_kernels.frame.formats import frame_planes
 from mmedge_kernels.frame.tables import FrameTables
 
 _OUTPUTS_PER_BLOCK = 32
@@ -19,13 +20,10 @@ _LINES_PER_BLOCK = 128
 
 
 def run(tables: FrameTables, frame: NDArray[np.uint8], out: NDArray[Any]) -> None:
-    """Writes the tensor of `frame`, uint8 [H, W, 3], into `out`; all shapes and dtypes are checked by the caller."""
+    """Writes the tensor of `frame` into `out`; all shapes and dtypes are checked by the caller."""
     geometry = tables.geometry
-    planes = frame.transpose(2, 0, 1)
-    if tables.settings.color == "bgr":
-        planes = planes[::-1]
     rows, columns = tables.vertical, tables.horizontal
-    picture = planes[:, rows.origin : rows.origin + rows.extent, columns.origin : columns.origin + columns.extent]
+    picture = frame_planes(frame, tables.settings.color, _needed(rows), _needed(columns))
     passes = ((1, rows), (2, columns)) if tables.vertical_first else ((2, columns), (1, rows))
     for axis, weights in passes:
         picture = _resample(picture, axis, weights)
@@ -34,14 +32,18 @@ def run(tables: FrameTables, frame: NDArray[np.uint8], out: NDArray[Any]) -> Non
     top, left = geometry.vertical.pad_start, geometry.horizontal.pad_start
     inside = target[:, top : top + picture.shape[1], left : left + picture.shape[2]]
     for channel in range(3):
-        inside[channel] = tables.values[channel][picture[channel]]
+        inside[channel] = tables.values[channel][picture[channel if len(picture) == 3 else 0]]
+
+
+def _needed(axis: AxisWeights) -> slice:
+    return slice(axis.origin, axis.origin + axis.extent)
 
 
 def _resample(planes: NDArray[np.uint8], axis: int, weights: AxisWeights) -> NDArray[np.uint8]:
-    """uint8 [3, H, W] -> the same with the outputs of `weights` along `axis`."""
+    """uint8 [C, H, W] -> the same with the outputs of `weights` along `axis`."""
     samples = planes.swapaxes(axis, 2)
     lines = samples.shape[1]
-    result = np.empty((3, lines, len(weights.starts)), dtype=np.uint8)
+    result = np.empty((len(planes), lines, len(weights.starts)), dtype=np.uint8)
     for begin in range(0, lines, _LINES_PER_BLOCK):
         block = slice(begin, begin + _LINES_PER_BLOCK)
         result[:, block] = _weighted_sums(samples[:, block], weights)
@@ -49,7 +51,7 @@ def _resample(planes: NDArray[np.uint8], axis: int, weights: AxisWeights) -> NDA
 
 
 def _weighted_sums(samples: NDArray[np.uint8], axis: AxisWeights) -> NDArray[np.uint8]:
-    """uint8 [3, lines, extent] -> uint8 [3, lines, count]."""
+    """uint8 [C, lines, extent] -> uint8 [C, lines, count]."""
     count, taps = axis.weights.shape
     sums = np.empty((*samples.shape[:-1], count))
     for begin in range(0, count, _OUTPUTS_PER_BLOCK):

@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from mmedge_kernels.errors import FrameError
 from mmedge_kernels.frame.coefficients import Interpolation
+from mmedge_kernels.frame.formats import Color
 from mmedge_kernels.frame.geometry import CropMode, FrameGeometry, ResizeMode, frame_geometry
 
-Color: TypeAlias = Literal["bgr", "rgb"]
 Layout: TypeAlias = Literal["nchw", "nhwc"]
 OutputType: TypeAlias = Literal["float32", "float16", "uint8"]
 

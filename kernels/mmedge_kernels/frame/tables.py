@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmedge_kernels.errors import FrameError
 from mmedge_kernels.frame.coefficients import AxisWeights, axis_weights
+from mmedge_kernels.frame.formats import check_picture_size
 from mmedge_kernels.frame.geometry import AxisGeometry, FrameGeometry
 from mmedge_kernels.frame.settings import FrameSettings
 
@@ -37,8 +38,9 @@ class FrameTables:
 
 
 def frame_tables(settings: FrameSettings, height: int, width: int) -> FrameTables:
-    """The tables for frames of `height` x `width` pixels."""
+    """The tables for frames of `height` x `width` pixels; raises FrameError where the format has none of that size."""
     geometry = settings.geometry(height, width)
+    check_picture_size(height, width, settings.color)
     return FrameTables(
         settings=settings,
         geometry=geometry,

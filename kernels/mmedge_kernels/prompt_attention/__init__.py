@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mmedge_kernels.errors import TensorError
+from mmedge_kernels.prompt_attention import reference
 from mmedge_kernels.prompt_attention.compile import CompiledPrompt, compile_keys_values, compile_prompt
 from mmedge_kernels.prompt_attention.operator import prompt_attention_op
 from mmedge_kernels.tensors import TRITON_DTYPES, Implementation, check_shape, check_tensor, choose_implementation
@@ -74,6 +75,9 @@ def prompt_attention(
     if norm_eps is not None and not (isinstance(norm_eps, float) and math.isfinite(norm_eps) and norm_eps >= 0):
         raise TensorError(f"norm_eps must be a finite float of at least 0, or None, got {norm_eps!r}")
     choose_implementation(implementation, x)
+    if torch.onnx.is_in_onnx_export():
+        # ONNX knows no operator of ours: there it becomes the standard ones that every engine runs.
+        return reference.prompt_attention(x, a_matrix, a_bias, b_matrix, c_bias, heads, mask, residual, norm_eps)
     out: Tensor = prompt_attention_op(
         x, a_matrix, a_bias, b_matrix, c_bias, heads, mask, residual, norm_eps, implementation
     )  # fmt: skip

@@ -34,11 +34,18 @@ def kernel_spec(
     matrix_units = sm >= 80 and dtype != "fp32"
     tiles = choose_tiles(width=width, heads=heads, keys=keys, matrix_units=matrix_units)
     pointer = f"*{dtype}"
-    inputs = [("x_ptr", pointer), ("a_ptr", pointer), ("a_bias_ptr", "*fp32"), ("b_ptr", pointer)]
-    inputs += [("c_bias_ptr", "*fp32")] + ([("residual_ptr", pointer)] if residual else [])
-    parameters = [Parameter(name, kind) for name, kind in inputs]
+    rows: tuple[str, ...] = ("B", "N", "M") if x_per_prompt else ("B", "M")
+    columns = heads * keys
+    parameters = [
+        Parameter("x_ptr", pointer, shape=(*rows, depth)),
+        Parameter("a_ptr", pointer, shape=("N", depth, columns)),
+        Parameter("a_bias_ptr", "*fp32", shape=("N", columns)),
+        Parameter("b_ptr", pointer, shape=("N", columns, width)),
+        Parameter("c_bias_ptr", "*fp32", shape=(width,)),
+    ]
+    parameters += [Parameter("residual_ptr", pointer, shape=(*rows, width))] if residual else []
     parameters += [Parameter("M", "i32", aligned=False), Parameter("N", "i32", aligned=False)]
-    parameters.append(Parameter("out_ptr", pointer))
+    parameters.append(Parameter("out_ptr", pointer, shape=("B", "N", "M", width)))
     marks = [dtype, f"d{depth}", *([f"e{width}"] if width != depth else []), f"h{heads}", f"l{keys}"]
     marks += (["norm"] if norm_eps is not None else []) + (["residual"] if residual else [])
     marks += ["each"] if x_per_prompt else []

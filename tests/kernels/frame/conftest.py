@@ -15,6 +15,7 @@ from PIL import Image
 
 from mmedge_kernels.errors import NativeLibraryError
 from mmedge_kernels.frame import FrameSettings, native, reference
+from mmedge_kernels.frame.formats import check_frame
 from mmedge_kernels.frame.tables import frame_tables
 
 Run: TypeAlias = Callable[[FrameSettings, NDArray[np.uint8]], NDArray[Any]]
@@ -33,7 +34,7 @@ def _poisoned(tables: Any) -> NDArray[Any]:
 
 
 def _run_reference(settings: FrameSettings, frame: NDArray[np.uint8]) -> NDArray[Any]:
-    tables = frame_tables(settings, *frame.shape[:2])
+    tables = frame_tables(settings, *check_frame(frame, settings.color))
     out = _poisoned(tables)
     reference.run(tables, frame, out)
     return out
@@ -41,7 +42,7 @@ def _run_reference(settings: FrameSettings, frame: NDArray[np.uint8]) -> NDArray
 
 def _native_runner(variant: int) -> Run:
     def run(settings: FrameSettings, frame: NDArray[np.uint8]) -> NDArray[Any]:
-        tables = frame_tables(settings, *frame.shape[:2])
+        tables = frame_tables(settings, *check_frame(frame, settings.color))
         out = _poisoned(tables)
         native.NativePlan(tables, variant).run(frame, out, 1)
         return out
@@ -89,6 +90,46 @@ def pillow_picture() -> Callable[[NDArray[np.uint8], FrameSettings], NDArray[np.
 def noise() -> Callable[..., NDArray[np.uint8]]:
     """height, width -> a random frame with hard edges, so that sums reach beyond 0 and 255 before the clamping."""
     return _noise
+
+
+@pytest.fixture(scope="session")
+def random_frame() -> Callable[..., NDArray[np.uint8]]:
+    """color, height, width -> a random frame of that format, as `noise`."""
+    return _random_frame
+
+
+@pytest.fixture(scope="session")
+def all_colors() -> list[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Luma [H, W], u and v [H / 2, W / 2] that hold every one of the 2**24 triples once, in 16 parts."""
+    values = np.arange(256, dtype=np.uint8)
+    # A block of 2 x 2 pixels has one chroma: 64 blocks side by side hold all luma, and every row of blocks one (u, v).
+    blocks = values.reshape(64, 2, 2).transpose(1, 0, 2).reshape(2, 128)
+    parts = []
+    for first in range(0, 256, 16):
+        u, v = (part.reshape(-1, 1).repeat(64, axis=1) for part in np.meshgrid(values, values[first : first + 16]))
+        parts.append((np.tile(blocks, (len(u), 1)), u, v))
+    return parts
+
+
+@pytest.fixture(scope="session")
+def yuv_frame() -> Callable[..., NDArray[np.uint8]]:
+    """color, luma [H, W], u and v [H / 2, W / 2] -> the frame; in YUYV two rows have the same chroma."""
+    return _yuv_frame
+
+
+def _yuv_frame(color: str, *planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    luma, u, v = planes
+    chroma = np.stack((u, v), axis=-1).reshape(len(u), -1)
+    if color == "nv12":
+        return np.concatenate((luma, chroma))
+    return np.stack((luma, chroma.repeat(2, axis=0)), axis=-1)
+
+
+def _random_frame(color: str, height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    shapes = {"grey": (height, width), "nv12": (height * 3 // 2, width), "yuyv": (height, width, 2)}
+    shape = shapes.get(color, (height, width, 3))
+    count = int(np.prod(shape))
+    return _noise(1, -(-count // 3), seed).reshape(-1)[:count].reshape(shape)
 
 
 def _pillow_picture(rgb: NDArray[np.uint8], settings: FrameSettings) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ FRAME = np.zeros((10, 12, 3), np.uint8)
         (None, "must be a numpy array.*got NoneType"),
         (np.zeros((4, 4), np.uint8), r"got shape \(4, 4\)"),
         (np.zeros((4, 4, 4), np.uint8), r"got shape \(4, 4, 4\)"),
-        (np.zeros((4, 4, 1), np.uint8), "three channels"),
+        (np.zeros((4, 4, 1), np.uint8), 'color="grey"'),
         (np.zeros((1, 4, 4, 3), np.uint8), r"got shape \(1, 4, 4, 3\)"),
         (np.zeros((4, 4, 3), np.float32), "got float32"),
         (np.zeros((4, 4, 3), np.int8), "got int8"),
@@ -36,6 +36,49 @@ FRAME = np.zeros((10, 12, 3), np.uint8)
 def test_bad_frames(frame, message, implementation):
     with pytest.raises(FrameError, match=message):
         frame_to_tensor(frame, implementation=implementation, **GOOD)
+
+
+@pytest.mark.parametrize(
+    ("color", "shape", "message"),
+    [
+        ("grey", (4, 4, 3), r"grey uint8 \[H, W\] or \[H, W, 1\], got shape \(4, 4, 3\); take one channel"),
+        ("grey", (4,), r"got shape \(4,\)"),
+        ("grey", (0, 4), "no pixels"),
+        ("nv12", (4, 4, 3), r"nv12 uint8 \[H \* 3 / 2, W\].*got shape \(4, 4, 3\)"),
+        ("nv12", (4, 4), r"got shape \(4, 4\); give all rows of both planes"),
+        ("nv12", (11, 4), r"got shape \(11, 4\)"),
+        ("nv12", (6, 5), r"an even height and an even width, got \(4, 5\)"),
+        ("nv12", (6, 0), "no pixels"),
+        ("yuyv", (4, 4), r"yuyv uint8 \[H, W, 2\], W even.*got shape \(4, 4\); shape the buffer"),
+        ("yuyv", (4, 4, 3), r"got shape \(4, 4, 3\)"),
+        ("yuyv", (4, 5, 2), r"an even width, got \(4, 5\)"),
+        ("yuyv", (0, 4, 2), "no pixels"),
+        ("rgb", (4, 4, 2), 'color="grey", "nv12" or "yuyv"'),
+    ],
+)
+@pytest.mark.parametrize("implementation", ["auto", "reference"])
+def test_bad_frames_of_a_format(color, shape, message, implementation):
+    with pytest.raises(FrameError, match=message):
+        frame_to_tensor(np.zeros(shape, np.uint8), color=color, implementation=implementation, **GOOD)
+
+
+@pytest.mark.parametrize("color", ["bgr", "rgb", "grey", "nv12", "yuyv"])
+@pytest.mark.parametrize("frame", [[[1, 2], [3, 4]], np.zeros((6, 4), np.float32)], ids=["list", "float32"])
+def test_what_is_no_frame_in_any_format(color, frame):
+    with pytest.raises(FrameError, match=rf"{color} uint8 \[H.*got (list|float32)"):
+        frame_to_tensor(frame, color=color, **GOOD)
+
+
+@pytest.mark.parametrize(("color", "height", "width"), [("nv12", 5, 4), ("nv12", 4, 5), ("yuyv", 4, 5)])
+def test_plans_for_sizes_that_a_format_does_not_have(color, height, width):
+    with pytest.raises(FrameError, match=rf"{color} frames .*got \({height}, {width}\)"):
+        plan_frame(FrameSettings(color=color, **GOOD), height, width)
+
+
+def test_luma_without_chroma_is_named_in_the_error():
+    plan = plan_frame(FrameSettings(color="nv12", **GOOD), 12, 8)
+    with pytest.raises(FrameError, match=r"takes frames of \(12, 8\).*got \(8, 8\) in an array of shape \(12, 8\)"):
+        plan(np.zeros((12, 8), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +100,7 @@ def test_bad_frames(frame, message, implementation):
         ({"shortest_edge": 10**6}, "shortest_edge must be"),
         ({"shortest_edge": 7.5}, "shortest_edge must be"),
         ({"interpolation": "nearest"}, "interpolation must be one of 'bilinear', 'bicubic'"),
-        ({"color": "rgba"}, "color must be"),
+        ({"color": "rgba"}, "color must be one of 'bgr', 'rgb', 'grey', 'nv12', 'yuyv'"),
         ({"layout": "chw"}, "layout must be"),
         ({"dtype": "float64"}, "dtype must be"),
         ({"pad_value": 256}, "pad_value must be"),
@@ -94,6 +137,7 @@ def read_only(array):
         (np.empty((1, 3, 8, 8), np.float64), "got float64"),
         (np.empty((1, 8, 8, 3), np.float32).transpose(0, 3, 1, 2), "C-contiguous"),
         (read_only(np.empty((1, 3, 8, 8), np.float32)), "writeable"),
+        (np.empty(4 * 192 + 1, np.uint8)[1:].view(np.float32).reshape(1, 3, 8, 8), "aligned"),
         ([0.0], "got list"),
     ],
 )
@@ -139,6 +183,14 @@ def test_without_the_library_auto_takes_the_reference(library_folder):
     assert frame_to_tensor(FRAME, **GOOD).shape == (1, 3, 8, 8)
     with pytest.raises(NativeLibraryError, match="install g\\+\\+ or clang"):
         frame_to_tensor(FRAME, implementation="native", **GOOD)
+
+
+@pytest.mark.usefixtures("needs_native")
+def test_a_library_of_another_version_is_reported(monkeypatch):
+    native.load_library.cache_clear()
+    monkeypatch.setattr(native, "_INTERFACE", 1)
+    with pytest.raises(NativeLibraryError, match=r"has interface 2, this package needs 1.*install the package again"):
+        native.load_library()
 
 
 def test_a_broken_library_is_reported(library_folder):

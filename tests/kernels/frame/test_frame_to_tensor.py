@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -131,6 +132,25 @@ def test_working_memory_is_reused(noise):
         plan.run(noise(50, 60), out, 1)
         plan.run(noise(50, 60), out, 2)
     assert {threads: len(kept) for threads, kept in plan._spare.items()} == {1: 1, 2: 1}
+
+
+@pytest.mark.usefixtures("needs_native")
+@pytest.mark.parametrize("color", ["bgr", "grey", "nv12", "yuyv"])
+@pytest.mark.parametrize(("height", "width"), [(540, 960), (960, 300)], ids=["horizontal-first", "vertical-first"])
+def test_a_frame_makes_no_arrays(random_frame, color, height, width):
+    chosen = FrameSettings(size=(224, 224), resize="stretch", color=color, **NORMALISATION)
+    plan = plan_frame(chosen, height, width, implementation="native")
+    frame = random_frame(color, height, width)
+    out = plan(frame)
+    plan(frame, out=out)
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            plan(frame, out=out)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4096  # Python's own small objects; the tensor alone has 602,112 bytes
 
 
 def test_plan(noise):
