@@ -46,7 +46,7 @@ model: $(VENV)/full
 	$(BIN)/python -m mmedge_export.training.make_model $(ARGS)
 
 bench: $(VENV)/full
-	$(BIN)/python benchmarks/frame.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/frame.py
 	$(BIN)/python benchmarks/staged.py
 
 clean:

@@ -1,6 +1,6 @@
 """Times the frame path on one core against the usual ways to the same tensor, and against reading the frame's bytes.
 
-    python benchmarks/frame.py [--rounds 40] [--threads 2] [--json frame.json]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/frame.py [--rounds 40] [--threads 2] [--json frame.json]
 
 A round times every path of a case one after the other, so that a busy machine slows all of them alike; each time is
 the quickest of a few calls. The table shows the median over the rounds and, for the ratios, the median of the ratios of

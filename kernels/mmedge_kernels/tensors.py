@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 from collections.abc import Sequence
@@ -94,6 +95,8 @@ def _triton_obstacle(tensor: torch.Tensor) -> TensorError | ImplementationError 
     if _triton() is None:
         return ImplementationError("Triton cannot be imported; install it with: pip install 'triton>=3.6'")
     if triton_interprets():
+        if tensor.dtype == torch.bfloat16 and not _interpreter_multiplies_bfloat16():
+            return ImplementationError("Triton's interpreter multiplies bfloat16 wrongly; test with float32 or float16")
         return None
     if not tensor.is_cuda or torch.version.hip is not None:
         where = "ROCm" if tensor.is_cuda else f"device {tensor.device}"
@@ -107,6 +110,44 @@ def _triton_obstacle(tensor: torch.Tensor) -> TensorError | ImplementationError 
         needs = f"{_dtype_name(tensor.dtype)} needs compute capability {oldest[0]}.{oldest[1]}"
         return ImplementationError(f"{needs}, the GPU has {capability[0]}.{capability[1]}; take another dtype")
     return None
+
+
+def autocast(first: torch.Tensor, *others: torch.Tensor | None) -> tuple[Any, ...]:
+    """All of them in autocast's dtype, where it is on for the device of the first; float64 and what is no tensor stay.
+
+    None stays None, for arguments that are left out.
+    """
+    if not isinstance(first, torch.Tensor) or not _is_autocast_on(first.device):
+        return (first, *others)
+    dtype = torch.get_autocast_dtype(first.device.type)
+    return tuple(_cast(tensor, dtype) for tensor in (first, *others))
+
+
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """For references: their products are meant to be as precise as they are written."""
+    return torch.autocast(device.type, enabled=False) if _is_autocast_on(device) else contextlib.nullcontext()
+
+
+def _is_autocast_on(device: torch.device) -> bool:
+    """Whether torch.autocast is on for tensors on `device`; it knows nothing of some devices, such as meta."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
+def _cast(tensor: Any, dtype: torch.dtype) -> Any:
+    casts = isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.dtype != torch.float64
+    return tensor.to(dtype) if casts else tensor
+
+
+@functools.cache
+def _interpreter_multiplies_bfloat16() -> bool:
+    """Whether one times one is one. Triton up to 3.9 keeps bfloat16 as bits in uint16 there and multiplies these."""
+    import numpy as np
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    one = TensorHandle(np.full((1, 1), 0x3F80, np.uint16), tl.bfloat16)
+    nothing = TensorHandle(np.zeros((1, 1), np.float32), tl.float32)
+    return bool(InterpreterBuilder().create_dot(one, one, nothing, None, None).data == 1.0)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from torch import nn
 
 import mmedge
 import mmedge_export as mx
+from mmedge_kernels.cross_attention import cross_attention
 from mmedge_kernels.prompt_attention import compile_prompt, prompt_attention
 
 WORDS = ["[PAD]", "[UNK]", "red", "blue", "cube", "ball", "the", "a"]
@@ -53,17 +54,39 @@ class CompiledPrompts(nn.Module):
         return (image + self.o(mixed.transpose(1, 2).flatten(2))).mean((1, 2))
 
 
-def test_prompts_are_compiled_once_and_frames_pay_for_two_products(tmp_path: Path) -> None:
+class CachedKeys(CompiledPrompts):
+    """The same attention on keys and values; all prompts together are one text of [1, H, n * l, d]."""
+
+    def forward(self, pixels: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        image = self.see(pixels).flatten(2).transpose(1, 2)
+        text = self.say(ids).flatten(0, 1)[None]
+        query, keys, values = (
+            torch.unflatten(part, -1, (HEADS, -1)).transpose(1, 2)
+            for part in (self.q(self.norm(image)), self.k(text), self.v(text))
+        )
+        mixed = cross_attention(query, keys, values, key_mask=(mask != 0).flatten()[None])
+        return {"logits": self.o(mixed.transpose(1, 2).flatten(2)).mean((0, 1))}
+
+
+def declared() -> dict[str, mx.Image | mx.Text]:
     words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    inputs = {
+    return {
         "image": mx.Image(size=(32, 48), name="pixels", resize="stretch", crop="none", interpolation="bilinear"),
         "text": mx.Text(str(words.to_str()), max_length=12, ids="ids", mask="mask"),
     }
+
+
+def test_cross_attention_exports_as_standard_operators(tmp_path: Path) -> None:
+    report = mx.export(CachedKeys(), inputs=declared(), task=mx.Raw(), out=tmp_path / "k.mmedge")
+    assert max(report.verification.errors.values()) < 1e-5
+
+
+def test_prompts_are_compiled_once_and_frames_pay_for_two_products(tmp_path: Path) -> None:
     module = CompiledPrompts()
     options = mx.Options(merge_below=0.0)
     report = mx.export(
-        module, inputs=inputs, task=mx.Classify("logits", "none"), out=tmp_path / "c.mmedge", options=options
+        module, inputs=declared(), task=mx.Classify("logits", "none"), out=tmp_path / "c.mmedge", options=options
     )
     stages = {stage.label: stage for stage in report.manifest.stages}
     assert set(stages) == {("image",), ("text",), ("image", "text")}

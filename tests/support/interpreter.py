@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from mmedge_kernels.specification import KernelSpec
 
 
 def repair_bfloat16_products() -> None:
@@ -27,3 +31,15 @@ def repair_bfloat16_products() -> None:
         return create_dot(self, widened(a), widened(b), *rest)
 
     InterpreterBuilder.create_dot = create_dot_of_floats
+
+
+def launch_specification(spec: KernelSpec, values: Mapping[str, Any]) -> None:
+    """Runs a specification's kernel in the interpreter, with nothing but what the specification says.
+
+    values: tensors and numbers by name; those that only the grid needs, too.
+    """
+    module, name = spec.function.split(":")
+    given = {parameter.name: values[parameter.name] for parameter in spec.parameters}
+    constants = {name: value for name, value in spec.constants.items() if isinstance(value, int)}
+    grid = tuple(axis.programs({**constants, **values}) for axis in spec.grid)
+    getattr(importlib.import_module(module), name)[grid](**given, **spec.constants)

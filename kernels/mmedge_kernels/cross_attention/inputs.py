@@ -1,4 +1,4 @@
-"""What `cross_attention` takes: checks of its arguments, and what torch.autocast makes of them."""
+"""What `cross_attention` takes: checks of its arguments."""
 
 from __future__ import annotations
 
@@ -51,21 +51,3 @@ def check_scale(scale: object) -> float:
     if not -math.inf < scale < math.inf:  # torch.compile does not trace math.isfinite of a number that varies
         raise TensorError(f"scale must be finite, got {scale}")
     return float(scale)
-
-
-def is_autocast_on(device: torch.device) -> bool:
-    """Whether torch.autocast is on for tensors on `device`; it knows nothing of some devices, such as meta."""
-    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
-
-
-def autocast(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """q, k, v and bias in autocast's dtype where it is on for the device of q; float64 and what is no tensor stay."""
-    if not isinstance(q, Tensor) or not is_autocast_on(q.device):
-        return q, k, v, bias
-    dtype = torch.get_autocast_dtype(q.device.type)
-    return _cast(q, dtype), _cast(k, dtype), _cast(v, dtype), None if bias is None else _cast(bias, dtype)
-
-
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    casts = isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dtype != torch.float64
-    return tensor.to(dtype) if casts else tensor

@@ -6,15 +6,13 @@ runs is chosen at each call, so an exported program takes Triton where it finds 
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmedge_kernels.cross_attention import reference
-from mmedge_kernels.cross_attention.inputs import is_autocast_on
-from mmedge_kernels.tensors import choose_implementation
+from mmedge_kernels.tensors import choose_implementation, without_autocast
 
 FORWARD = "mmedge::cross_attention"
 BACKWARD = "mmedge::cross_attention_backward"
@@ -34,7 +32,7 @@ def forward(
         from mmedge_kernels.cross_attention import launch
 
         return launch.forward(q, k, v, key_mask, bias, scale)
-    with _without_autocast(q.device):
+    with without_autocast(q.device):
         out, lse = reference.forward(q, k, v, key_mask, bias, scale)
     return _like(out, q), lse
 
@@ -74,7 +72,7 @@ def backward(
 
         gradients = launch.backward(grad_out, q, k, v, key_mask, bias, scale, out, lse, with_bias)
     else:
-        with _without_autocast(q.device):
+        with without_autocast(q.device):
             gradients = reference.backward(grad_out, q, k, v, key_mask, bias, scale)
     grad_q, grad_k, grad_v, grad_scores = gradients
     grad_bias = q.new_empty(0)
@@ -118,11 +116,6 @@ def _differentiate(ctx: Any, grad_out: Tensor, _: Tensor | None) -> tuple[Tensor
 
 
 forward.register_autograd(_differentiate, setup_context=_setup_context)
-
-
-def _without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """For the reference: its products are meant to be as precise as they are written."""
-    return torch.autocast(device.type, enabled=False) if is_autocast_on(device) else contextlib.nullcontext()
 
 
 def _like(values: Tensor, model: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ Two families. With tensor cores (16-bit types from compute capability 8.0 on) a 
 of head_dim at once. Without them (float32, and everything on 7.5) Triton multiplies by fused multiply-adds and loads
 whole operands into registers first, so only small tiles stay out of local memory: fewer queries, 16 columns a step, 16
 keys a tile. The numbers come from registers, spills and shared memory of the compiled kernels; speed was not measured.
-
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from typing import Literal, TypeAlias
 DtypeName: TypeAlias = Literal["fp16", "bf16", "fp32"]
 
 # float32 is multiplied as such, not as three TF32 products ("tf32x3"): the result keeps float32's own accuracy on every
-# GPU, 7.5 has no TF32, three products take more registers (168 against 64 for d = 64 and 16 keys on 8.7) and spill from
-# 64 keys on, and it is the arithmetic that Triton's interpreter can test. 16-bit types are not touched by this.
+# GPU, 7.5 without TF32 too, it is the arithmetic that Triton's interpreter can test, and it takes fewer registers (56
+# against 72 for 32 queries, 16 keys and d = 64 on 8.7). For speed there are the 16-bit types, which it does not touch.
 PRECISION = "ieee"
 
 SMALLEST_TILE = 16  # the least that a product of tiles takes along each side

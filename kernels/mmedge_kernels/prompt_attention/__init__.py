@@ -18,7 +18,14 @@ from mmedge_kernels.errors import TensorError
 from mmedge_kernels.prompt_attention import reference
 from mmedge_kernels.prompt_attention.compile import CompiledPrompt, compile_keys_values, compile_prompt
 from mmedge_kernels.prompt_attention.operator import prompt_attention_op
-from mmedge_kernels.tensors import TRITON_DTYPES, Implementation, check_shape, check_tensor, choose_implementation
+from mmedge_kernels.tensors import (
+    TRITON_DTYPES,
+    Implementation,
+    autocast,
+    check_shape,
+    check_tensor,
+    choose_implementation,
+)
 
 __all__ = ["CompiledPrompt", "compile_keys_values", "compile_prompt", "prompt_attention"]
 
@@ -46,7 +53,8 @@ def prompt_attention(
     norm_eps: x A is divided by sqrt(variance of the row of x + norm_eps) before a is added: with the matrices that
       `compile_prompt` makes for a norm, this is LayerNorm.
     dtype: float16, bfloat16, float32 (float64: reference only), the same for x, a_matrix, b_matrix and residual;
-      biases also float32. Sums, softmax and biases are computed in float32, float64 for float64.
+      biases also float32. Sums, softmax and biases are computed in float32, float64 for float64. Under torch.autocast
+      these four are cast to autocast's dtype first.
     implementation: "triton", "reference", or "auto": Triton for tensors on an NVIDIA GPU, the reference elsewhere.
 
     Returns [B, M, E], or [B, N, M, E] where there are N prompts, contiguous, of x's dtype. A head whose tokens are all
@@ -54,6 +62,7 @@ def prompt_attention(
     and versions.
     Raises TensorError for arguments that do not fit, ImplementationError where "triton" is asked for and cannot run.
     """
+    x, a_matrix, b_matrix, residual = autocast(x, a_matrix, b_matrix, residual)
     check_tensor("x", x, "[B, M, D] or [B, N, M, D]", (3, 4), (*TRITON_DTYPES, torch.float64))
     _check_matrices(x, a_matrix, a_bias, b_matrix, c_bias, heads)
     prompts = a_matrix.shape[:-2]

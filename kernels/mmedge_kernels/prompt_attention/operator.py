@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmedge_kernels.prompt_attention import reference
-from mmedge_kernels.tensors import choose_implementation
+from mmedge_kernels.tensors import choose_implementation, without_autocast
 
 
 @torch.library.custom_op("mmedge::prompt_attention", mutates_args=())
@@ -27,7 +27,8 @@ def prompt_attention_op(
 ) -> Tensor:
     arguments = (x, a_matrix, a_bias, b_matrix, c_bias, heads, mask, residual, norm_eps)
     if choose_implementation(implementation, x) == "reference":
-        return reference.prompt_attention(*arguments)
+        with without_autocast(x.device):
+            return reference.prompt_attention(*arguments)
     from mmedge_kernels.prompt_attention import launch
 
     return launch.prompt_attention(*arguments)
@@ -67,6 +68,39 @@ def prompt_attention_backward_op(
 
     Composed of torch's own products, deterministic where these are; the scores are computed again, not kept.
     """
+    with without_autocast(x.device):
+        return _gradients(grad, x, a_matrix, a_bias, b_matrix, c_bias, heads, mask, residual, norm_eps)
+
+
+@prompt_attention_backward_op.register_fake
+def _fake_backward(
+    grad: Tensor,
+    x: Tensor,
+    a_matrix: Tensor,
+    a_bias: Tensor,
+    b_matrix: Tensor,
+    c_bias: Tensor,
+    heads: int,
+    mask: Tensor | None,
+    residual: Tensor | None,
+    norm_eps: float | None,
+) -> list[Tensor]:
+    wanted = [x, a_matrix, a_bias, b_matrix, c_bias] + ([] if residual is None else [residual])
+    return [torch.empty(like.shape, dtype=like.dtype, device=like.device) for like in wanted]
+
+
+def _gradients(
+    grad: Tensor,
+    x: Tensor,
+    a_matrix: Tensor,
+    a_bias: Tensor,
+    b_matrix: Tensor,
+    c_bias: Tensor,
+    heads: int,
+    mask: Tensor | None,
+    residual: Tensor | None,
+    norm_eps: float | None,
+) -> list[Tensor]:
     exact = torch.promote_types(x.dtype, torch.float32)
     rows, upstream = (reference.with_prompts(tensor).to(exact) for tensor in (x, grad))
     a, b = a_matrix.to(exact), b_matrix.to(exact)
@@ -92,23 +126,6 @@ def prompt_attention_backward_op(
         found.append((upstream.clone(), residual, residual.shape[-2:]))  # an operator must not return its argument
     frames = {id(x), id(residual)}
     return [_summed(gradient, like, ends, id(like) in frames) for gradient, like, ends in found]
-
-
-@prompt_attention_backward_op.register_fake
-def _fake_backward(
-    grad: Tensor,
-    x: Tensor,
-    a_matrix: Tensor,
-    a_bias: Tensor,
-    b_matrix: Tensor,
-    c_bias: Tensor,
-    heads: int,
-    mask: Tensor | None,
-    residual: Tensor | None,
-    norm_eps: float | None,
-) -> list[Tensor]:
-    wanted = [x, a_matrix, a_bias, b_matrix, c_bias] + ([] if residual is None else [residual])
-    return [torch.empty(like.shape, dtype=like.dtype, device=like.device) for like in wanted]
 
 
 def _summed(gradient: Tensor, like: Tensor, ends: Sequence[int], per_frame: bool) -> Tensor:

@@ -78,6 +78,16 @@ def test_large_scores(problem, check, family, length):
     torch.testing.assert_close(out.double(), expected, atol=2e-2, rtol=0.0)
 
 
+@pytest.mark.parametrize("length", [7, 77, 128, 150])
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_one_key_far_above_the_others(problem, family, length, place):
+    made = problem(1, 2, 3, length, 16, bias=(length,))
+    key = 0 if place == "first" else length - 1
+    made.arguments["bias"][key] = 1000.0
+    out = cross_attention(**made.arguments, implementation="triton")
+    assert torch.equal(out, made.arguments["v"][:, :, key : key + 1].expand(out.shape))
+
+
 VIEWS = {
     "heads-inside": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
     "reversed-dims": lambda x: x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0),

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 
 from mmedge_kernels.cross_attention import cross_attention, operator, reference
 from mmedge_kernels.cross_attention.tiles import backward_tiles, rows_per_part
@@ -100,11 +102,11 @@ def test_compile_has_one_node_each_way(device, implementation, dynamic):
 
     def backend(graph, _):
         graphs.append(graph.graph)
-        return graph
+        return make_boxed_func(graph.forward)
 
     compiled = torch.compile(
         model,
-        backend=torch._dynamo.backends.common.aot_autograd(fw_compiler=backend, bw_compiler=backend),
+        backend=aot_autograd(fw_compiler=backend, bw_compiler=backend),
         fullgraph=True,
         dynamic=dynamic,
     )
@@ -167,6 +169,12 @@ def test_frames_do_not_influence_each_other(problem, implementation):
     whole = cross_attention(**made.arguments, implementation=implementation)
     made.arguments["q"] = made.arguments["q"][1:2].contiguous()
     torch.testing.assert_close(cross_attention(**made.arguments, implementation=implementation), whole[1:2])
+
+
+def test_only_the_output_is_differentiable(problem, implementation):
+    made = problem(1, 1, 2, 3, 16, grad=True)
+    out, lse = operator.forward(*made.leaves.values(), None, None, 0.25, implementation)
+    assert (out.requires_grad, lse.requires_grad) == (True, False)
 
 
 def test_meta_tensors_give_shapes():

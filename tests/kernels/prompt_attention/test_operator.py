@@ -103,6 +103,18 @@ def test_compile_takes_it_whole_with_gradients(block_inputs):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("implementation", ["reference", "triton"])
+def test_autocast_takes_its_dtype(problem, implementation):
+    arguments = problem(3, 1, 9, 10, 10, 3, 4) | {"norm_eps": 1e-3}
+    half = {
+        name: value.bfloat16() if name in ("x", "a_matrix", "b_matrix") else value for name, value in arguments.items()
+    }
+    with torch.autocast(arguments["x"].device.type, dtype=torch.bfloat16):
+        got = prompt_attention(**arguments, implementation=implementation)
+    assert got.dtype == torch.bfloat16
+    assert torch.equal(got, prompt_attention(**half, implementation=implementation))
+
+
 GOOD = {
     "x": torch.zeros(2, 9, 12),
     "a_matrix": torch.zeros(12, 15),
