@@ -8,6 +8,20 @@ from pathlib import Path
 import pytest
 
 
+def _has_cuda() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+if not _has_cuda():
+    # Where there is no GPU the kernels run in Triton's interpreter. Triton reads this when it is imported, and other
+    # libraries import it, so it must be said before the first test module is collected.
+    os.environ["TRITON_INTERPRET"] = "1"
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real test inputs: MMEDGE_TEST_DATA, or shared/data beside the checkout."""
