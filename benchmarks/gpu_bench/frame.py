@@ -48,6 +48,7 @@ def frame_case(device: str, name: str, height: int, width: int, color: str, size
         bytes=needed + out.numel() * out.element_size(),
         # Torch's resize keeps fractions between its passes and rounds nothing to uint8; ours is exact.
         bound=2e-2,
+        exact=True,
     )
 
 

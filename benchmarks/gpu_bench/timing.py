@@ -22,7 +22,7 @@ class Case:
 
     paths: name -> callable that returns the result; the first is ours. reference: the result in float64, which each
     path's error is taken against. operations, bytes: what the computation needs at least, for the achieved rates.
-    bound: the largest relative error with which a path is still the same computation.
+    bound: the largest relative error with which a path is still the same computation; exact: ours must have none.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Case:
     operations: float
     bytes: float
     bound: float
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,9 @@ class Timer:
                 outcome.refused[name] = str(error).strip().splitlines()[0][:160]
                 continue
             outcome.error[name] = float((got.double() - expected).norm() / expected.norm())
-            if not outcome.error[name] <= case.bound:
-                outcome.refused[name] = f"relative error {outcome.error[name]:.2e} above {case.bound:.0e}"
+            bound = 0.0 if case.exact and name == ours else case.bound
+            if not outcome.error[name] <= bound:
+                outcome.refused[name] = f"relative error {outcome.error[name]:.2e} above {bound:.0e}"
         if ours in outcome.refused:
             raise SystemExit(f"{case.name} {case.sizes}: {ours}: {outcome.refused[ours]}")
         if self._cuda:

@@ -128,6 +128,11 @@ def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[
     return torch.autocast(device.type, enabled=False) if _is_autocast_on(device) else contextlib.nullcontext()
 
 
+def on_device(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Makes `device` the current one: Triton launches there, and not where the tensors are."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
 def _is_autocast_on(device: torch.device) -> bool:
     """Whether torch.autocast is on for tensors on `device`; it knows nothing of some devices, such as meta."""
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)

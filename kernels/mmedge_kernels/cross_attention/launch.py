@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from torch import Tensor
 
@@ -16,6 +14,7 @@ from mmedge_kernels.cross_attention.tiles import (
     forward_tiles,
     rows_per_part,
 )
+from mmedge_kernels.tensors import on_device
 
 DTYPE_NAMES: dict[torch.dtype, DtypeName] = {
     torch.float16: "fp16",
@@ -34,7 +33,7 @@ def forward(
     tiles = forward_tiles(queries=M, keys=L, head_dim=head_dim, dtype=DTYPE_NAMES[q.dtype], sm=_sm(q))
     out = torch.empty_like(q)
     lse = q.new_empty((B, H, M), dtype=torch.float32)
-    with _on_device(q):
+    with on_device(q.device):
         triton.cross_attention_forward[(B * H, -(-M // tiles.block_m))](
             *_inputs(q, k, v, key_mask, bias), *_strided(out), lse, H, M, L, scale,
             **_options(head_dim, tiles),
@@ -66,7 +65,7 @@ def backward(
     grad_k, grad_v = (q.new_empty((parts, B, H, L, head_dim), dtype=torch.float32) for _ in range(2))
     inputs = _inputs(q, k, v, key_mask, bias)
     options = _options(head_dim, tiles)
-    with _on_device(q):
+    with on_device(q.device):
         triton_backward.cross_attention_backward_queries[(B * H, -(-M // tiles.block_m))](
             *inputs, *_strided(out), *_strided(grad_out), *_strided(grad_q),
             lse, delta, grad_scores, H, M, L, scale, **options,
@@ -105,8 +104,3 @@ def _sm(tensor: Tensor) -> int:
         return INTERPRETED_SM
     major, minor = torch.cuda.get_device_capability(tensor.device)
     return 10 * major + minor
-
-
-def _on_device(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Triton launches on the current device, which need not be that of the tensors."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()

@@ -10,6 +10,7 @@ from mmedge_kernels.frame.coefficients import AxisWeights
 from mmedge_kernels.frame.kernels import BLOCK_COLUMNS, BLOCK_ROWS, WARPS
 from mmedge_kernels.frame.tables import FrameTables
 from mmedge_kernels.frame.triton import frame_first_pass, frame_second_pass
+from mmedge_kernels.tensors import on_device
 
 
 class GpuPlan:
@@ -43,7 +44,7 @@ class GpuPlan:
         # Taken anew: torch's allocator is quick and knows streams, and a kept one would be written by two runs at once.
         planes = 1 if settings.color == "grey" else 3
         picture = torch.empty((planes, rows, columns), dtype=torch.uint8, device=self._device)
-        with torch.cuda.device(self._device if self._device.type == "cuda" else -1):
+        with on_device(self._device):
             frame_first_pass[grid](
                 frame, *self._first, geometry.vertical.source, *strides, vertical.origin, horizontal.origin,
                 (vertical if self._tables.vertical_first else horizontal).extent, rows, columns,

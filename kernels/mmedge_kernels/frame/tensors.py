@@ -76,6 +76,11 @@ class TensorPlan:
 
 
 def shape_of(frame: Tensor) -> NDArray[Any]:
-    """An array of the frame's shape and dtype without memory of its own, for checks that are written for arrays."""
-    kind = np.dtype(str(frame.dtype).removeprefix("torch.")) if frame.dtype != torch.bfloat16 else np.dtype("float16")
-    return np.broadcast_to(np.zeros((), kind), tuple(frame.shape))
+    """An array of the frame's shape without memory of its own, for checks that are written for arrays.
+
+    Raises FrameError for what is not uint8: torch has dtypes that numpy has not.
+    """
+    if frame.dtype != torch.uint8:
+        got = str(frame.dtype).removeprefix("torch.")
+        raise FrameError(f"frame must be uint8, got {got}; scale it to 0..255 and convert it first")
+    return np.broadcast_to(np.zeros((), np.uint8), tuple(frame.shape))

@@ -10,6 +10,7 @@ from torch import Tensor
 from mmedge_kernels.errors import TensorError
 from mmedge_kernels.prompt_attention.tiles import Tiles, choose_tiles
 from mmedge_kernels.prompt_attention.triton import prompt_attention_strided
+from mmedge_kernels.tensors import on_device
 
 _MOST_BATCHES = 65_535  # of a grid's third axis
 
@@ -43,7 +44,7 @@ def prompt_attention(
         )  # fmt: skip
     a_bias, c_bias = a_bias.contiguous(), c_bias.contiguous()
     grid = (-(-rows // tiles.block_m), -(-width // tiles.part_e), frames * prompts)
-    with _on(x.device):
+    with on_device(x.device):
         prompt_attention_strided[grid](
             x, a_matrix, a_bias, b_matrix, c_bias, None if mask is None else mask.contiguous(), residual, out,
             *_row_strides(x),
@@ -78,8 +79,3 @@ def _device_facts(device: torch.device, dtype: torch.dtype) -> tuple[bool, int |
         return half, None
     properties = torch.cuda.get_device_properties(device)
     return half and properties.major >= 8, properties.multi_processor_count
-
-
-def _on(device: torch.device) -> torch.cuda.device:
-    """Makes `device` the current one: Triton launches there."""
-    return torch.cuda.device(device if device.type == "cuda" else -1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.interpreter import launch_specification
 
 from mmedge_kernels.cross_attention.kernels import PROMPT_LENGTHS, kernel_spec, standard_specs
 
@@ -19,23 +19,13 @@ SMS = (75, 80, 86, 87, 89, 90, 110, 120)
 SHARED = {75: 64, 80: 163, 86: 99, 87: 163, 90: 227, 100: 227, 120: 99}  # KiB a block
 
 
-def launch(spec, tensors, numbers):
-    """Runs a specification's kernel on dense tensors, with nothing but what the specification says."""
-    module, name = spec.function.split(":")
-    given = {parameter.name: (tensors | numbers)[parameter.name] for parameter in spec.parameters}
-    grid = tuple(axis.programs(numbers) for axis in spec.grid)
-    getattr(importlib.import_module(module), name)[grid](
-        **given, **spec.constants, num_warps=spec.warps, num_stages=spec.stages
-    )  # fmt: skip
-
-
 def run_dense(spec, made, kv):
     arguments = made.arguments
     (b, h, m, _), length = arguments["q"].shape, arguments["k"].shape[2]
     out = torch.empty_like(arguments["q"])
     tensors = {f"{name}_ptr": arguments[name] for name in "qkv"} | {"out_ptr": out}
     tensors["mask_ptr"] = arguments.get("key_mask")
-    launch(spec, tensors, {"B": b, "H": h, "M": m, "L": length, "KB": kv})
+    launch_specification(spec, tensors | {"B": b, "H": h, "M": m, "L": length, "KB": kv})
     return out
 
 

@@ -91,10 +91,12 @@ def test_a_forced_kernel_takes_tensors_only():
     ("frame", "message"),
     [
         (torch.zeros(8, 8, 4, dtype=torch.uint8), r"bgr uint8 \[H, W, 3\], got shape \(8, 8, 4\)"),
-        (torch.zeros(8, 8, 3), r"bgr uint8 \[H, W, 3\], got float32"),
+        (torch.zeros(8, 8, 3), "frame must be uint8, got float32"),
+        (torch.zeros(8, 8, 3, dtype=torch.bfloat16), "frame must be uint8, got bfloat16"),
+        (torch.zeros(8, 8, 3).to(torch.float8_e4m3fn), "frame must be uint8, got float8_e4m3fn"),
         (torch.zeros(0, 8, 3, dtype=torch.uint8), "frame has no pixels"),
     ],
-    ids=["channels", "dtype", "empty"],
+    ids=["channels", "float32", "bfloat16", "float8", "empty"],
 )
 def test_bad_frames(frame, message):
     with pytest.raises(FrameError, match=message):

@@ -147,7 +147,7 @@ def test_an_old_driver(pack, use_driver):
 
 def test_a_driver_of_the_same_major_version_is_new_enough(pack, use_driver):
     use_driver(version=12000)
-    pack.load("softmax-fp16")
+    assert pack.load("softmax-fp16").kernel.name == "softmax-fp16"
 
 
 def test_no_context(pack, use_driver):

@@ -123,5 +123,7 @@ def test_anything_in_the_place_of_a_value(data):
             continue
         at[key] = data.draw(JSON)
         break
+    text = json.dumps(value)
     with contextlib.suppress(PackError):
-        Manifest.loads(json.dumps(value))
+        # What is taken says the same again when it is written.
+        assert Manifest.loads(Manifest.loads(text).dumps()) == Manifest.loads(text)
