@@ -120,8 +120,12 @@ def check_gradients() -> Callable[..., None]:
         exact = made.exact()
         expected_out, _ = reference.forward(**exact)
         expected = torch.autograd.grad(expected_out, [exact[name] for name in leaves], upstream.double())
+        # Gradients of q, k and bias are differences of terms as large as the gradient of v. Where a softmax is nearly
+        # sure they all but cancel, and what is left is known only as exactly as the terms are.
+        terms = 0.2 * torch.stack([gradient.norm() for gradient in expected]).norm().item()
         for (name, leaf), mine, theirs in zip(leaves.items(), found, expected, strict=True):
             assert mine.dtype == leaf.dtype, name
-            assert distance(mine, theirs) <= (bound or BOUNDS[out.dtype]), name
+            error = (mine.double() - theirs).norm().item()
+            assert error <= (bound or BOUNDS[out.dtype]) * max(theirs.norm().item(), terms), name
 
     return compare
