@@ -7,17 +7,19 @@ while another runs frames, and each run sees one consistent choice of inputs, th
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mmedge.bundle import ImageInput, Manifest, Stage, TextInput
+from mmedge.bundle import ImageInput, Manifest, TensorSpec, TextInput
 from mmedge.content_cache import ContentCache, content_key
 from mmedge.engines import Array, EngineStage
 from mmedge.errors import InputError, TensorInputError
 from mmedge.inputs import missing_input
+from mmedge.stages import LoadedStage, StageGroup, StageStats
+
+_Key = tuple[tuple[str, ...], str | None]
+"""Label and form of a group of stages."""
 
 CACHE_BYTES = 256 << 20
 """Bound on the prepared values that a program keeps for prompts that may come back."""
@@ -31,38 +33,17 @@ class Prepared:
         modality: Its name.
         values: Input tensors and outputs of the stages that depend on this modality alone.
         axes: The tensor and its size along each named axis that other modalities have as well, by the axis.
+        form: The form that its sizes chose; None unless it is the modality that decides.
     """
 
     modality: str
     values: Mapping[str, Array]
     axes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    form: str | None = None
 
     @property
     def nbytes(self) -> int:
         return sum(value.nbytes for value in self.values.values())
-
-
-@dataclass(frozen=True)
-class StageStats:
-    """What a stage did since it was loaded.
-
-    Attributes:
-        label: The modalities that it depends on.
-        engine, provider, fallbacks: See `EngineStage`.
-        runs: How often it ran.
-        cache_hits: How often its outputs were at hand instead.
-        total_ms, mean_ms, last_ms: Time in the engine.
-    """
-
-    label: tuple[str, ...]
-    engine: str
-    provider: str
-    fallbacks: tuple[str, ...] | None
-    runs: int
-    cache_hits: int
-    total_ms: float
-    mean_ms: float
-    last_ms: float
 
 
 class StagedProgram:
@@ -102,7 +83,8 @@ class StagedProgram:
         given = {m for m, spec in manifest.inputs.items() if any(t.name in self._outputs for t in spec.tensors)}
         self.needed = frozenset(read | given)
         self._shared = _shared_axes(manifest)
-        self._last: dict[tuple[str, ...], tuple[tuple[Prepared, ...], Mapping[str, Array]]] = {}
+        self._deciding = manifest.deciding
+        self._last: dict[_Key, tuple[tuple[Prepared, ...], Mapping[str, Array]]] = {}
         # Sensor windows rarely come back, but a caller may set the same tensors at each frame: the last one is enough.
         # Frames always differ, and hashing them would cost more than it saves.
         self._caches: dict[str, ContentCache[Prepared]] = {
@@ -132,8 +114,9 @@ class StagedProgram:
         known = cache.get(key)
         if known is None:
             return cache.put(key, self._prepare(modality, tensors))
-        if (modality,) in self._groups:
-            self._groups[(modality,)].hit()
+        for form in dict.fromkeys((None, known.form)):
+            if group := self._groups.get(((modality,), form)):
+                group.hit()
         return known
 
     def run(self, inputs: Mapping[str, Prepared]) -> dict[str, Array]:
@@ -151,12 +134,16 @@ class StagedProgram:
             if name not in inputs and name in self.needed:
                 raise missing_input(name, contract)
         _check_axes(inputs)
-        values = dict(self._constants())
+        form = None if self._deciding is None else inputs[self._deciding].form
+        values = self._constants(form)
         for prepared in inputs.values():
             values.update(prepared.values)
-        for label, group in self._groups.items():
-            if len(label) > 1:
-                values.update(self._once(group, tuple(inputs[name] for name in label), values))
+        for key, group in self._groups.items():
+            label, own = key
+            # Of one modality `prepare` ran what it could: what belongs to a form that another modality chose is open.
+            late = len(label) > 1 or (own is not None and label != (self._deciding,))
+            if label and late and own in (None, form):
+                values.update(self._once(key, group, tuple(inputs[name] for name in label), values))
         return {name: values[name] for name in self._outputs}
 
     def stats(self) -> dict[str, StageStats]:
@@ -172,92 +159,54 @@ class StagedProgram:
             raise TensorInputError(f"modality {modality!r} takes the tensors {sorted(names)}, got {sorted(tensors)}")
 
     def _prepare(self, modality: str, tensors: Mapping[str, Array]) -> Prepared:
-        label = (modality,)
-        elsewhere = set(self._outputs).union(*(g.takes for key, g in self._groups.items() if key != label))
-        values = {name: tensor for name, tensor in tensors.items() if name in elsewhere}
-        if label in self._groups:
-            values |= self._groups[label].run({**self._constants(), **tensors})
+        form = self._form(tensors) if modality == self._deciding else None
+        keys = [((modality,), own) for own in dict.fromkeys((None, form)) if ((modality,), own) in self._groups]
+        known = {**self._constants(form), **tensors}
+        values: dict[str, Array] = {}
+        for key in keys:
+            values.update(self._groups[key].run({**known, **values}))
+        elsewhere = set(self._outputs).union(*(g.takes for key, g in self._groups.items() if key not in keys))
+        values = {name: array for name, array in {**tensors, **values}.items() if name in elsewhere}
         axes = {
             axis: (spec.name, size)
             for spec in self.manifest.inputs[modality].tensors
             for axis, size in zip(spec.shape, tensors[spec.name].shape, strict=False)
             if axis in self._shared
         }
-        return Prepared(modality, values, axes)
+        return Prepared(modality, values, axes, form)
 
-    def _constants(self) -> Mapping[str, Array]:
-        return self._once(self._groups[()], (), {}) if () in self._groups else {}
+    def _form(self, tensors: Mapping[str, Array]) -> str:
+        """The form in which a frame costs least for the sizes of these tensors of the deciding modality."""
+        sizes = named_sizes(self.manifest.inputs[str(self._deciding)].tensors, tensors)
+        return min(self.manifest.forms, key=lambda name: self.manifest.forms[name].flops(sizes))
 
-    def _once(self, group: _Group, key: tuple[Prepared, ...], values: Mapping[str, Array]) -> Mapping[str, Array]:
-        last = self._last.get(group.label)
-        if last is not None and all(before is now for before, now in zip(last[0], key, strict=True)):
+    def _constants(self, form: str | None) -> dict[str, Array]:
+        values: dict[str, Array] = {}
+        for key in ((), None), ((), form):
+            if key in self._groups:
+                values.update(self._once(key, self._groups[key], (), values))
+        return values
+
+    def _once(
+        self, key: _Key, group: StageGroup, of: tuple[Prepared, ...], values: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        last = self._last.get(key)
+        if last is not None and all(before is now for before, now in zip(last[0], of, strict=True)):
             group.hit()
             return last[1]
         result = group.run(values)
-        self._last[group.label] = (key, result)
+        self._last[key] = (of, result)
         return result
 
 
-class _LoadedStage:
-    """A stage with its engine and its counters."""
-
-    def __init__(self, spec: Stage, engine: EngineStage) -> None:
-        self.spec = spec
-        self._engine = engine
-        self._lock = threading.Lock()
-        self._runs = 0
-        self._hits = 0
-        self._total = 0.0
-        self._last = 0.0
-
-    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        start = time.perf_counter()
-        result = self._engine.run({tensor.name: values[tensor.name] for tensor in self.spec.inputs})
-        took = (time.perf_counter() - start) * 1e3
-        with self._lock:
-            self._runs += 1
-            self._total += took
-            self._last = took
-        return result
-
-    def hit(self) -> None:
-        with self._lock:
-            self._hits += 1
-
-    def stats(self) -> StageStats:
-        with self._lock:
-            return StageStats(
-                label=self.spec.label,
-                engine=self._engine.engine,
-                provider=self._engine.provider,
-                fallbacks=self._engine.fallbacks,
-                runs=self._runs,
-                cache_hits=self._hits,
-                total_ms=self._total,
-                mean_ms=self._total / self._runs if self._runs else 0.0,
-                last_ms=self._last,
-            )
-
-
-class _Group:
-    """The stages of one label, in order. `takes` are the values that come from outside, `gives` those needed there."""
-
-    def __init__(self, label: tuple[str, ...], stages: list[_LoadedStage], needed: set[str]) -> None:
-        self.label = label
-        self.stages = stages
-        made = {tensor.name for stage in stages for tensor in stage.spec.outputs}
-        self.takes = {tensor.name for stage in stages for tensor in stage.spec.inputs} - made
-        self._gives = sorted(made & needed)
-
-    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        known = {name: values[name] for name in self.takes}
-        for stage in self.stages:
-            known |= stage.run(known)
-        return {name: known[name] for name in self._gives}
-
-    def hit(self) -> None:
-        for stage in self.stages:
-            stage.hit()
+def named_sizes(specs: Iterable[TensorSpec], tensors: Mapping[str, Array]) -> dict[str, int]:
+    """The size of each named axis in these tensors."""
+    return {
+        axis: size
+        for spec in specs
+        for axis, size in zip(spec.shape, tensors[spec.name].shape, strict=False)
+        if isinstance(axis, str)
+    }
 
 
 def _shared_axes(manifest: Manifest) -> set[str]:
@@ -280,16 +229,20 @@ def _check_axes(inputs: Mapping[str, Prepared]) -> None:
                 )
 
 
-def _groups(manifest: Manifest, stages: Mapping[str, EngineStage]) -> dict[tuple[str, ...], _Group]:
-    """The stages by label, smaller labels first: a stage takes values of its own label and of smaller ones only."""
-    labels: dict[tuple[str, ...], list[_LoadedStage]] = {}
+def _groups(manifest: Manifest, stages: Mapping[str, EngineStage]) -> dict[_Key, StageGroup]:
+    """The stages by label and form, in an order in which they can run.
+
+    A stage takes values of its own label and of smaller ones only, and of its own form and of those without one only.
+    """
+    parts: dict[_Key, list[LoadedStage]] = {}
     for stage in manifest.stages:
-        labels.setdefault(tuple(sorted(stage.label)), []).append(_LoadedStage(stage, stages[stage.name]))
+        key = (tuple(sorted(stage.label)), stage.form)
+        parts.setdefault(key, []).append(LoadedStage(stage, stages[stage.name]))
     groups = {}
-    for label in sorted(labels, key=len):
+    for key in sorted(parts, key=lambda key: (len(key[0]), key[1] is not None)):
         needed = {tensor.name for tensor in manifest.outputs}
-        for other, members in labels.items():
-            if other != label:
+        for other, members in parts.items():
+            if other != key:
                 needed.update(tensor.name for member in members for tensor in member.spec.inputs)
-        groups[label] = _Group(label, labels[label], needed)
+        groups[key] = StageGroup(parts[key], needed)
     return groups

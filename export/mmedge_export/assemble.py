@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import onnx_ir as ir
 
 import mmedge
-from mmedge.bundle import Cost, Golden, Input, Manifest, Stage, Task, TensorSpec, Variant, seal, write_goldens
+from mmedge.bundle import (
+    Cost,
+    Golden,
+    Input,
+    Manifest,
+    Stage,
+    Task,
+    TensorSpec,
+    TextInput,
+    Variant,
+    seal,
+    write_goldens,
+)
 from mmedge.bundle.writer import file_entries
 from mmedge.errors import GraphError
+from mmedge_export.graph.compiler import Compilation, compile_prompts
 from mmedge_export.graph.emit import StageWriter
 from mmedge_export.graph.partition import StagePlan, partition
+from mmedge_export.graph.prepare import infer
 from mmedge_export.graph.sizes import concrete_sizes
 from mmedge_export.options import Options
 
@@ -49,10 +63,8 @@ def assemble(subject: Subject, folder: Path, name: str, options: Options) -> Man
         GraphError: The graph cannot be cut.
         OSError: The disk is full.
     """
-    graph = subject.graph.graph
-    modalities = {spec.name: name for name, contract in subject.inputs.items() for spec in contract.tensors}
-    sizes = concrete_sizes(subject.graph, subject.goldens[0].inputs)
-    plans = partition(graph, modalities, sizes, merge_below=options.merge_below)
+    outputs = _specs(subject.graph.graph.outputs)
+    plans, compiled = _plans(subject, options)
     stages_folder = folder / "stages"
     stages_folder.mkdir()
     writer = StageWriter(stages_folder)
@@ -72,12 +84,42 @@ def assemble(subject: Subject, folder: Path, name: str, options: Options) -> Man
         source=subject.description,
         task=subject.task,
         inputs=subject.inputs,
-        outputs=_specs(graph.outputs),
+        outputs=outputs,
         stages=tuple(_stage(plan, files[plan.name], axes) for plan in plans),
+        forms=compiled.forms,
+        sites=compiled.sites,
         variants={PRECISION: Variant(verified=False, tolerance=options.tolerance, errors={})},
         files=file_entries(folder),
     )
     return seal(folder, manifest)
+
+
+def _plans(subject: Subject, options: Options) -> tuple[list[StagePlan], Compilation]:
+    """Sink what is only repeated, compile the prompts, and cut."""
+    model, inputs = subject.graph, subject.inputs
+    specs = [(spec, name) for name, contract in inputs.items() for spec in contract.tensors]
+    limits = {
+        axis: contract.max_length
+        for contract in inputs.values()
+        if isinstance(contract, TextInput)
+        for axis in contract.ids.shape[1:]
+        if isinstance(axis, str)
+    }
+    names = [str(value.name) for value in model.graph.outputs]
+    compiled = compile_prompts(model, inputs, rewrite=options.compile_prompts)
+    infer(model, limits)
+    sizes = concrete_sizes(model, subject.goldens[0].inputs)
+    modalities = {spec.name: name for spec, name in specs}
+    plans = partition(model.graph, modalities, sizes, merge_below=options.merge_below, forms=compiled.outputs)
+    renamed = {
+        value: name
+        for values in compiled.outputs.values()
+        for value, name in zip(values, names, strict=True)
+        if value.name != name
+    }
+    for plan in plans:
+        plan.renamed.update(renamed)
+    return plans, compiled
 
 
 def _file_stem(index: int, plan: StagePlan) -> str:
@@ -91,8 +133,11 @@ def _stage(plan: StagePlan, file: str, axes: Mapping[str, int]) -> Stage:
         label=tuple(sorted(plan.label)),
         files={PRECISION: f"stages/{file}.onnx"},
         inputs=_specs(plan.inputs),
-        outputs=_specs(plan.outputs),
+        outputs=tuple(
+            replace(spec, name=name) for spec, name in zip(_specs(plan.outputs), plan.output_names, strict=True)
+        ),
         cost=Cost(plan.flops, plan.bytes, dict(axes)),
+        form=plan.form,
     )
 
 

@@ -95,6 +95,15 @@ class Fields:
         value: dict[str, Any] = self._take(name, dict, "an object")
         return value
 
+    def number_map(self, name: str) -> dict[str, float]:
+        """Read an object whose values are numbers."""
+        return {key: self._finite(f"{name}.{key}", self._number(name, key, v)) for key, v in self.mapping(name).items()}
+
+    def _number(self, name: str, key: str, value: object) -> float:
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise BundleFormatError(f"manifest: {self.place(name)}.{key} must be a number, got {value!r:.80}")
+        return value
+
     def each(self, name: str, read: Callable[[Fields], T]) -> tuple[T, ...]:
         """Read a list of objects."""
         place = self.place(name)

@@ -9,16 +9,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mmedge.bundle.fields import Fields
+from mmedge.bundle.checks import check
+from mmedge.bundle.fields import Fields, without_none
+from mmedge.bundle.forms import Form, Site
 from mmedge.bundle.inputs import Input, TensorSpec, read_input
 from mmedge.bundle.tasks import Task, read_task
+from mmedge.bundle.variants import Measurement, Plan, Variant
 from mmedge.errors import BundleFormatError, BundleIntegrityError
 
-FORMAT = 1
+FORMAT = 2
 """The manifest format that this version writes, and the newest that it reads."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Stage:
         inputs: Model inputs, and outputs of stages with smaller labels.
         outputs: Values that larger stages or the caller need.
         cost: FLOPs and bytes.
+        form: The form that it belongs to; None for all of them.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Stage:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     cost: Cost
+    form: str | None = None
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -87,6 +91,7 @@ class Stage:
             "inputs": [t.to_json() for t in self.inputs],
             "outputs": [t.to_json() for t in self.outputs],
             "cost": asdict(self.cost),
+            **({} if self.form is None else {"form": self.form}),
         }
 
     @staticmethod
@@ -101,30 +106,8 @@ class Stage:
             inputs=fields.each("inputs", TensorSpec.from_fields),
             outputs=fields.each("outputs", TensorSpec.from_fields),
             cost=fields.one("cost", Cost.from_fields),
+            form=fields.string("form") if "form" in fields else None,
         )
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One precision of the whole program, as compared with the source model on the goldens.
-
-    Attributes:
-        verified: Every output stayed within `tolerance`.
-        tolerance: Largest accepted relative error, ||ours - source|| / ||source||.
-        errors: The largest relative error measured, per output. None where it was not finite.
-    """
-
-    verified: bool
-    tolerance: float
-    errors: Mapping[str, float | None]
-
-    @staticmethod
-    def from_fields(fields: Fields) -> Variant:
-        errors = fields.mapping("errors")
-        for name, value in errors.items():
-            if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool)):
-                raise BundleFormatError(f"manifest: {fields.place('errors')}.{name} must be a number, got {value!r}")
-        return Variant(fields.boolean("verified"), fields.number("tolerance"), errors)
 
 
 @dataclass(frozen=True)
@@ -140,6 +123,10 @@ class Manifest:
         stages: In an order in which they can run.
         variants: Each precision, with its measured parity.
         files: Every other file of the bundle.
+        forms: Ways of running a frame, of which the cheapest for the sizes at hand runs; {} where there is one.
+        sites: Every cross-attention, and what became of it.
+        measured: What the precision search found, on the machine `measured_on`.
+        plans: Stages built for one kind of device beforehand.
     """
 
     name: str
@@ -154,10 +141,25 @@ class Manifest:
     stages: tuple[Stage, ...]
     variants: Mapping[str, Variant]
     files: Mapping[str, FileEntry]
+    forms: Mapping[str, Form] = field(default_factory=dict)
+    sites: tuple[Site, ...] = ()
+    measured: tuple[Measurement, ...] = ()
+    measured_on: str = ""
+    plans: tuple[Plan, ...] = ()
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
+
+    @property
+    def deciding(self) -> str | None:
+        """The modality whose sizes decide which form runs; None where there is one form, or none that could."""
+        axes = {axis for form in self.forms.values() for term in form.cost for axis in term.axes}
+        if self.forms:
+            for name, contract in self.inputs.items():
+                if axes <= {axis for tensor in contract.tensors for axis in tensor.shape}:
+                    return name
+        return None
 
     def dumps(self) -> str:
         """The manifest as JSON text; the same manifest always gives the same text."""
@@ -174,6 +176,11 @@ class Manifest:
             "outputs": [t.to_json() for t in self.outputs],
             "stages": [stage.to_json() for stage in self.stages],
             "variants": {name: asdict(variant) for name, variant in self.variants.items()},
+            "forms": {name: form.to_json() for name, form in self.forms.items()},
+            "sites": [asdict(site) for site in self.sites],
+            "measured": [without_none(asdict(row)) for row in self.measured],
+            "measured_on": self.measured_on,
+            "plans": [asdict(plan) for plan in self.plans],
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
         }
         return json.dumps({**value, "digest": _digest(value)}, indent=1, ensure_ascii=False) + "\n"
@@ -197,8 +204,11 @@ class Manifest:
                 f"the bundle has format {number}; this mmedge reads formats up to {FORMAT}: "
                 f"update mmedge (it was written by {value.get('producer', 'an unknown producer')})"
             )
+        if number < 2:
+            fields = Fields(_from_format_1(value), "")
+            fields.integer("format")
         manifest = Manifest(
-            format=number,
+            format=FORMAT,
             name=fields.string("name"),
             version=fields.string("version"),
             created=fields.string("created"),
@@ -211,6 +221,11 @@ class Manifest:
             stages=fields.each("stages", Stage.from_fields),
             variants=fields.each_named("variants", Variant.from_fields),
             files=fields.each_named("files", FileEntry.from_fields),
+            forms=fields.each_named("forms", Form.from_fields),
+            sites=fields.each("sites", Site.from_fields),
+            measured=fields.each("measured", Measurement.from_fields),
+            measured_on=fields.string("measured_on"),
+            plans=fields.each("plans", Plan.from_fields),
         )
         digest = fields.string("digest")
         fields.done()
@@ -219,6 +234,16 @@ class Manifest:
                 "manifest.json was changed after it was written; copy or export the bundle again"
             )
         return manifest
+
+
+def _from_format_1(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What format 2 says of a bundle of format 1: one form, nothing searched, nothing built beforehand."""
+    plain: dict[str, Any] = {"compute": "fp32", "engines": [], "limits": {}, "figures": {}, "kept_fp32": []}
+    variants = value.get("variants")
+    if isinstance(variants, dict):
+        variants = {k: {**v, **plain} if isinstance(v, dict) else v for k, v in variants.items()}
+    new = {"forms": {}, "sites": [], "measured": [], "measured_on": "", "plans": []}
+    return {**value, "variants": variants, **new}
 
 
 def _digest(value: Mapping[str, object]) -> str:
@@ -232,66 +257,3 @@ def _strings(fields: Fields, name: str) -> dict[str, str]:
         if not isinstance(item, str):
             raise BundleFormatError(f"manifest: {fields.place(name)}.{key} must be a string, got {item!r:.80}")
     return value
-
-
-def _check(manifest: Manifest) -> None:
-    """The rules that tie the parts together: every name that is used is defined, before it is used."""
-    for stage in manifest.stages:
-        for precision in manifest.variants:
-            if precision not in stage.files:
-                raise BundleFormatError(f"manifest: stage {stage.name!r} has no file for variant {precision!r}")
-        for path in stage.files.values():
-            if path not in manifest.files:
-                raise BundleFormatError(f"manifest: stage {stage.name!r} names {path!r}, which is not in files")
-        for modality in stage.label:
-            if modality not in manifest.inputs:
-                raise BundleFormatError(f"manifest: stage {stage.name!r} depends on unknown modality {modality!r}")
-    _check_names(manifest)
-    _check_flow(manifest)
-    if not manifest.variants:
-        raise BundleFormatError("manifest: variants must hold at least one precision, got none")
-
-
-def _check_names(manifest: Manifest) -> None:
-    names = [stage.name for stage in manifest.stages]
-    for name in (*names, *manifest.inputs, *manifest.variants):
-        if not _NAME.fullmatch(name.replace("+", "-")):
-            raise BundleFormatError(f"manifest: {name!r:.80} is no valid name; use letters, digits, '_', '-', '.', '+'")
-    if len(set(names)) != len(names):
-        raise BundleFormatError(f"manifest: stage names must differ, got {names}")
-
-
-def _check_flow(manifest: Manifest) -> None:
-    known: dict[str, set[str]] = {}
-    for modality, contract in manifest.inputs.items():
-        _define(known, contract.tensors, {modality}, f"modality {modality!r}")
-    for stage in manifest.stages:
-        missing = [t.name for t in stage.inputs if t.name not in known]
-        if missing:
-            raise BundleFormatError(
-                f"manifest: stage {stage.name!r} needs {', '.join(missing)}, which no model input and no earlier stage "
-                "gives; a stage is missing or out of order"
-            )
-        # A stage runs when a modality of its label changes: one that it reads and does not name would go stale.
-        hidden = {modality for t in stage.inputs for modality in known[t.name]} - set(stage.label)
-        if hidden:
-            raise BundleFormatError(
-                f"manifest: stage {stage.name!r} has the label {list(stage.label)} and reads {sorted(hidden)} as well; "
-                "export the bundle again"
-            )
-        _define(known, stage.outputs, set(stage.label), f"stage {stage.name!r}")
-    lost = [t.name for t in manifest.outputs if t.name not in known]
-    if lost:
-        raise BundleFormatError(f"manifest: no stage gives the outputs {', '.join(lost)}; a stage is missing")
-    absent = [name for name in manifest.task.outputs if name not in {t.name for t in manifest.outputs}]
-    if absent:
-        raise BundleFormatError(f"manifest: the task needs outputs {', '.join(absent)}, which the model does not have")
-
-
-def _define(known: dict[str, set[str]], tensors: tuple[TensorSpec, ...], label: set[str], giver: str) -> None:
-    for tensor in tensors:
-        if tensor.name in known:
-            raise BundleFormatError(
-                f"manifest: {giver} gives {tensor.name!r}, which is given already; names must differ"
-            )
-        known[tensor.name] = label

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmedge.bundle import TextInput
 from mmedge.cli.text import megabytes, printable
 
 if TYPE_CHECKING:
@@ -44,7 +45,13 @@ def _show(manifest: Manifest, path: Path, size: int) -> None:
     console.print(f"{path}, {megabytes(size)} in {len(manifest.files)} files, format {manifest.format}")
     console.print(printable(f"made {manifest.created} by {manifest.producer}; licence {manifest.license}"))
     console.print(printable(f"task {task['kind']}; source model: {source or 'not stated'}"))
-    for table in (_inputs(manifest), _stages(manifest), _variants(manifest), _files(manifest)):
+    tables = [_inputs(manifest), _stages(manifest)]
+    tables += [_sites(manifest)] if manifest.sites else []
+    tables += [_forms(manifest)] if manifest.forms else []
+    tables += [_variants(manifest)]
+    tables += [_measured(manifest)] if manifest.measured else []
+    tables += [_plans(manifest)] if manifest.plans else []
+    for table in (*tables, _files(manifest)):
         console.print(table)
 
 
@@ -53,7 +60,7 @@ def _table(title: str, *columns: str) -> Any:
 
     table = Table(title=title, title_justify="left")
     for column in columns:
-        right = column in ("MFLOPs", "MB", "bytes", "tolerance", "largest error")
+        right = column in ("MFLOPs", "MB", "bytes", "tolerance", "largest error", "ms", "heads", "width")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     return table
 
@@ -73,6 +80,7 @@ def _stages(manifest: Manifest) -> Any:
     )
     for stage in manifest.stages:
         runs_on = " + ".join(stage.label) or "nothing: constant"
+        runs_on += f", form {stage.form}" if stage.form is not None else ""
         table.add_row(
             stage.name,
             runs_on,
@@ -80,6 +88,54 @@ def _stages(manifest: Manifest) -> Any:
             f"{stage.cost.bytes / 1e6:,.2f}",
             _tensors(stage.outputs),
         )
+    return table
+
+
+def _sites(manifest: Manifest) -> Any:
+    title = "Cross-attention: who asks whom, and what the prompt compiler made of it"
+    table = _table(title, "site", "queries", "keys", "heads", "width", "form", "why")
+    for site in manifest.sites:
+        sizes = (str(site.heads or "?"), str(site.width or "?"))
+        asked = (" + ".join(site.queries), " + ".join(site.keys))
+        table.add_row(printable(site.name), *asked, *sizes, site.form, printable(site.why))
+    return table
+
+
+def _forms(manifest: Manifest) -> Any:
+    """Which form runs for how many tokens: the words are the same for every prompt count that decides nothing."""
+    from mmedge.bundle import TextInput
+
+    table = _table("Forms: the cheapest for the prompts at hand runs", "prompts", *manifest.forms)
+    contract = manifest.inputs[str(manifest.deciding)]
+    if not isinstance(contract, TextInput):
+        return table
+    count, length = contract.ids.shape
+    for prompts in (1, 4, 16):
+        runs: dict[str, list[int]] = {name: [] for name in manifest.forms}
+        for tokens in range(1, contract.max_length + 1):
+            sizes = {str(count): prompts, str(length): tokens}
+            runs[min(manifest.forms, key=lambda name: manifest.forms[name].flops(sizes))].append(tokens)
+        table.add_row(str(prompts), *(f"{t[0]} to {t[-1]} tokens" if t else "never" for t in runs.values()))
+    return table
+
+
+def _measured(manifest: Manifest) -> Any:
+    title = f"Precision search, measured on {printable(manifest.measured_on)}"
+    table = _table(title, "variant", "engine", "ms", "kept", "note", "figures")
+    for row in manifest.measured:
+        ms = "-" if row.ms is None else f"{row.ms:.2f}"
+        figures = "\n".join(f"{printable(name)} {value:.5g}" for name, value in row.figures.items())
+        table.add_row(
+            printable(row.variant), printable(row.engine), ms, "yes" if row.kept else "no", printable(row.note), figures
+        )
+    return table
+
+
+def _plans(manifest: Manifest) -> Any:
+    table = _table("Engines built beforehand", "stage", "variant", "engine", "version", "architecture", "bytes")
+    for plan in manifest.plans:
+        words = (plan.stage, plan.variant, plan.engine, plan.version, plan.architecture)
+        table.add_row(*map(printable, words), f"{manifest.files[plan.file].size:,}")
     return table
 
 

@@ -60,6 +60,15 @@ def _named(shape: ir.Shape, shapes: list[tuple[int, ...]], bindings: list[dict[s
     found: list[int | ir.SymbolicDim | str] = []
     for index, size in enumerate(shape):
         sizes = [known[index] for known in shapes]
-        names = [name for name in bindings[0] if [binding[name] for binding in bindings] == sizes]
-        found.append(names[0] if names and not isinstance(size, int) else size)
+        found.append(size if isinstance(size, int) else _name(sizes, bindings) or size)
     return ir.Shape(found)
+
+
+def _name(sizes: list[int], bindings: list[dict[str, int]]) -> str | None:
+    """The axis that has these sizes, or the multiple of one, such as ``12*l`` for heads times tokens."""
+    for name in bindings[0]:
+        own = [binding[name] for binding in bindings]
+        factor = sizes[0] // own[0]
+        if factor and sizes == [factor * size for size in own]:
+            return name if factor == 1 else f"{factor}*{name}"
+    return None

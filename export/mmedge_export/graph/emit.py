@@ -40,6 +40,8 @@ class StageWriter:
         """
         graph = ir.convenience.extract(model.graph, stage.inputs, stage.outputs)
         graph.name = stage.name
+        for value, output in zip(graph.outputs, stage.output_names, strict=True):
+            value.name = output
         # Cutting collects weights in a set, whose order changes from run to run; the same model is the same bytes.
         weights = sorted(graph.initializers.values(), key=lambda value: str(value.name))
         graph.initializers.clear()

@@ -76,11 +76,21 @@ def prepare(model: ir.Model, tensors: Iterable[TensorSpec], limits: Mapping[str,
         ShapeInferencePass(strict_mode=False)(model)
         if not forward_shapes(model.graph):
             break
-    name_axes(model, limits or {})
-    RemoveUnusedNodesPass()(model)
+    infer(model, limits or {})
     # Tracers leave stack traces in the nodes, with the paths of the machine that traced them.
     ClearMetadataAndDocStringPass()(model)
     _own_outputs(model.graph)
+
+
+def infer(model: ir.Model, limits: Mapping[str, int]) -> None:
+    """Infer shapes and names of axes, and drop what nothing needs, after a graph was changed.
+
+    Args:
+        limits: The largest size of a named axis, where there is one.
+    """
+    ShapeInferencePass(strict_mode=False)(model)
+    name_axes(model, limits)
+    RemoveUnusedNodesPass()(model)
 
 
 def _check_outputs(graph: ir.Graph) -> None:
