@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmedge.bundle import TextInput
 from mmedge.cli.text import megabytes, printable
 
 if TYPE_CHECKING:
