@@ -48,6 +48,9 @@ model: $(VENV)/full
 bench: $(VENV)/full
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/frame.py
 	$(BIN)/python benchmarks/staged.py
+	$(BIN)/python benchmarks/clip.py
+	$(BIN)/python benchmarks/prompt_forms.py
+	$(BIN)/python benchmarks/precision.py
 
 clean:
 	rm -rf $(VENV) build dist

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from importlib.resources import files
@@ -12,8 +13,8 @@ from numbers import Real
 from pathlib import Path
 from typing import TypeVar
 
-from mmedge.bundle import Bundle, Ground, ImageInput, Manifest, Task, TextInput, open_bundle
-from mmedge.engines import Engine, EngineStage, StageModel
+from mmedge.bundle import Bundle, Ground, ImageInput, Manifest, Stage, Task, TextInput, open_bundle
+from mmedge.engines import AxisRange, Engine, EngineStage, StageModel
 from mmedge.errors import BundleError, BundleFormatError, InputError
 from mmedge.inputs.image import MOST_THREADS, ImagePreprocessor
 from mmedge.inputs.text import TextPreprocessor
@@ -22,6 +23,9 @@ from mmedge.program import StagedProgram
 _log = logging.getLogger("mmedge")
 
 K = TypeVar("K", ImageInput, TextInput)
+
+MOST_PROMPTS = 128
+"""Longest prompt list for which engines that build for a range are built."""
 
 
 def built_in_bundle() -> Path:
@@ -66,26 +70,106 @@ def choose_precision(manifest: Manifest, precision: str | None = None) -> str:
     return precision
 
 
-def load_program(bundle: Bundle, engine: Engine, precision: str, *, cache_entries: int = 16) -> StagedProgram:
+def load_program(
+    bundle: Bundle, engine: Engine | Mapping[str, Engine], precision: str, *, cache_entries: int = 16
+) -> StagedProgram:
     """Load every stage of a bundle in one precision.
 
     Args:
-        engine: From `open_engine`.
+        engine: From `open_engine`; one for all stages, or one for each by the stage's name.
         precision: From `choose_precision`.
         cache_entries: See `StagedProgram`.
 
     Raises:
-        EngineError: The engine refused a stage.
+        EngineError: An engine refused a stage.
     """
-    weights = bundle.weights()
-    folder = cache(bundle.stages_folder)
-    stages: dict[str, EngineStage] = {}
-    for stage in bundle.manifest.stages:
-        name = stage.files[precision]
-        path = partial(_path, folder, name)
-        stages[stage.name] = engine.load(StageModel(stage, bundle.read(name), weights, path))
+    stages = load_stages(bundle, engine, precision)
     _log.info("%s %s: %s", bundle.manifest.name, precision, _placement(stages))
     return StagedProgram(bundle.manifest, stages, cache_entries=cache_entries)
+
+
+def load_stages(bundle: Bundle, engine: Engine | Mapping[str, Engine], precision: str) -> dict[str, EngineStage]:
+    """Every stage by its name, loaded; see `load_program`."""
+    models = stage_models(bundle, precision)
+    engines = engine if isinstance(engine, Mapping) else {model.stage.name: engine for model in models}
+    return {model.stage.name: engines[model.stage.name].load(model) for model in models}
+
+
+def stage_models(bundle: Bundle, precision: str) -> list[StageModel]:
+    """Every stage in one precision, as engines get it, in the manifest's order.
+
+    Args:
+        precision: From `choose_precision`.
+    """
+    manifest = bundle.manifest
+    weights = bundle.weights()
+    folder = cache(bundle.stages_folder)
+    ranges = axis_ranges(manifest)
+    return [
+        StageModel(
+            stage,
+            bundle.read(stage.files[precision]),
+            weights,
+            partial(_path, folder, stage.files[precision]),
+            compute=manifest.variants[precision].compute,
+            precision=precision,
+            ranges=ranges,
+            sha256=_sha256(manifest, (stage.files[precision], *(f"stages/{name}" for name in sorted(weights)))),
+            plan=partial(_plan, bundle, stage, precision),
+        )
+        for stage in manifest.stages
+    ]
+
+
+def axis_ranges(manifest: Manifest) -> dict[str, AxisRange]:
+    """The sizes that each named axis of the model's inputs may have, for engines that build for a range.
+
+    Of prompts and their tokens these are what prompts are used for; of other tensors the sizes that were counted at
+    export, and up to four times as much.
+    """
+    counted = {axis: size for stage in manifest.stages for axis, size in stage.cost.at.items()}
+    ranges: dict[str, AxisRange] = {}
+    for contract in manifest.inputs.values():
+        if isinstance(contract, TextInput):
+            longest = contract.max_length
+            bounds = (AxisRange(1, 8, MOST_PROMPTS), AxisRange(1, min(16, longest), longest))
+            named = zip(contract.ids.shape, bounds, strict=False)
+            ranges.update({axis: bound for axis, bound in named if isinstance(axis, str)})
+    for contract in manifest.inputs.values():
+        for axis in (axis for tensor in contract.tensors for axis in tensor.shape):
+            if isinstance(axis, str) and axis not in ranges:
+                usual = max(1, counted.get(axis, 1))
+                ranges[axis] = AxisRange(1, usual, 4 * usual)
+    return ranges | _multiples(manifest, ranges)
+
+
+def _multiples(manifest: Manifest, ranges: Mapping[str, AxisRange]) -> dict[str, AxisRange]:
+    """Ranges of the axes between stages that are multiples of one, such as ``12*l`` for heads times tokens."""
+    found: dict[str, AxisRange] = {}
+    for axis in (a for stage in manifest.stages for t in (*stage.inputs, *stage.outputs) for a in t.shape):
+        factor, _, name = str(axis).partition("*")
+        if name in ranges and factor.isdigit():
+            one, times = ranges[name], int(factor)
+            found[str(axis)] = AxisRange(times * one.least, times * one.usual, times * one.most)
+    return found
+
+
+def _sha256(manifest: Manifest, names: Iterable[str]) -> str:
+    """Of the files' hashes and names, which stand for their contents: they were compared when the bundle was opened."""
+    lines = [f"{manifest.files[name].sha256} {name}\n" for name in names]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _plan(
+    bundle: Bundle, stage: Stage, precision: str, engine: str, version: str, architecture: str
+) -> memoryview | None:
+    wanted = (stage.name, precision, engine, version, architecture)
+    graph = bundle.manifest.files[stage.files[precision]].sha256
+    for plan in bundle.manifest.plans:
+        found = (plan.stage, plan.variant, plan.engine, plan.version, plan.architecture)
+        if found == wanted and plan.onnx_sha256 == graph:
+            return bundle.read(plan.file)
+    return None
 
 
 def _placement(stages: Mapping[str, EngineStage]) -> str:
@@ -119,8 +203,11 @@ def choose_task(manifest: Manifest, threshold: float | None = None) -> Task:
     return replace(task, threshold=float(threshold))
 
 
-def text_preprocessor(bundle: Bundle) -> TextPreprocessor | None:
+def text_preprocessor(bundle: Bundle, *, static_shapes: bool = False) -> TextPreprocessor | None:
     """What turns prompts into tensors; None for a model without text.
+
+    Args:
+        static_shapes: See `TextPreprocessor`.
 
     Raises:
         BundleFormatError: The tokenizer is missing, does not parse, or belongs to another model.
@@ -132,7 +219,7 @@ def text_preprocessor(bundle: Bundle) -> TextPreprocessor | None:
         raise BundleFormatError(
             f"{bundle.path}: the model takes text, and the bundle holds no tokenizer.json; export it again"
         )
-    return TextPreprocessor(*found, bytes(bundle.read("tokenizer.json")))
+    return TextPreprocessor(*found, bytes(bundle.read("tokenizer.json")), static_shapes=static_shapes)
 
 
 def image_preprocessor(manifest: Manifest, threads: int | None = None) -> ImagePreprocessor | None:

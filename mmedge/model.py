@@ -17,14 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mmedge.bundle import Bundle, TensorInput
-from mmedge.engines import open_engine
 from mmedge.errors import EngineError, FrameInputError, InputError, TensorInputError, TextInputError
 from mmedge.inputs import missing_input
 from mmedge.inputs.image import FrameArray
 from mmedge.inputs.tensor import check_tensors
 from mmedge.inputs.text import check_prompts
 from mmedge.loading import (
-    choose_precision,
     choose_task,
     image_preprocessor,
     load_program,
@@ -34,6 +32,7 @@ from mmedge.loading import (
 from mmedge.moment import Moment, check_times, frame_now
 from mmedge.program import StagedProgram
 from mmedge.results import Result
+from mmedge.selection import EngineSpec, Selection
 from mmedge.settings import Settings
 from mmedge.sources.frame import Frame
 from mmedge.tasks import Context, interpret
@@ -48,7 +47,7 @@ _log = logging.getLogger("mmedge")
 def load(
     path: str | os.PathLike[str] | None = None,
     *,
-    engine: str = "auto",
+    engine: EngineSpec = "auto",
     precision: str | None = None,
     threads: int | None = None,
     threshold: float | None = None,
@@ -58,8 +57,10 @@ def load(
 
     Args:
         path: ``NAME.mmedge``, a file or a folder; None for the built-in tabletop model.
-        engine: ``auto``, ``NAME`` or ``NAME:DEVICE``, see `mmedge.engines.open_engine`. The log says what really runs.
-        precision: A variant of the bundle; None for the first one that was verified against the source model.
+        engine: ``NAME`` or ``NAME:DEVICE``, see `mmedge.engines.open_engine`; a mapping from stage to these; or
+            ``auto`` for what is fastest here, stage by stage. The log and `Model.info` say what really runs.
+        precision: A variant of the bundle; None for the fastest one of those that were verified against the source
+            model. What is left open is measured for a few seconds at the first load, and remembered (`mmedge.cache`).
         threads: CPU threads of a stage; None leaves it to the engine.
         threshold: For models that find boxes: the lowest score of a detection; None for the bundle's own.
         prompt_cache: Number of prompt lists whose stages need not run again when they come back.
@@ -91,7 +92,7 @@ class Model:
         self,
         bundle: Bundle,
         *,
-        engine: str,
+        engine: EngineSpec,
         precision: str | None,
         threads: int | None,
         threshold: float | None,
@@ -99,12 +100,17 @@ class Model:
     ) -> None:
         self._bundle = bundle
         self._manifest = bundle.manifest
-        self._precision = choose_precision(bundle.manifest, precision)
         self._task = choose_task(bundle.manifest, threshold)
-        loaded = open_engine(engine, threads=threads)
-        self._text = text_preprocessor(bundle)
+        selection = Selection(bundle, engine, precision, threads)
+        self._chosen = selection.choice
+        self._precision = self._chosen.precision
+        engines = selection.engines()
+        self._engines = tuple(engines.values())
+        static_shapes = any(loaded.static_shapes for loaded in self._engines)
+        self._text = text_preprocessor(bundle, static_shapes=static_shapes)
         self._image = image_preprocessor(bundle.manifest, threads)
-        self._program: StagedProgram | None = load_program(bundle, loaded, self._precision, cache_entries=prompt_cache)
+        _log.info("%s runs as %s: %s", bundle.manifest.name, self._precision, self._chosen.why)
+        self._program: StagedProgram | None = load_program(bundle, engines, self._precision, cache_entries=prompt_cache)
         # All of them may be taken again by their own thread: a signal handler runs in the middle of whatever it does.
         self._running = threading.RLock()
         self._replacing = threading.RLock()
@@ -214,7 +220,7 @@ class Model:
         return self._settings.version
 
     def stats(self) -> dict[str, dict[str, Any]]:
-        """What each stage did, by its name: the fields of `mmedge.program.StageStats` as JSON values."""
+        """What each stage did, by its name: the fields of `mmedge.stages.StageStats` as JSON values."""
         return {name: asdict(stage) for name, stage in self._opened().stats().items()}
 
     def info(self) -> dict[str, Any]:
@@ -229,6 +235,7 @@ class Model:
             "task": self._task.to_json(),
             "inputs": {name: contract.to_json()["kind"] for name, contract in self._manifest.inputs.items()},
             "precision": self._precision,
+            "chosen": self._chosen.why,
             "verified": variant.verified,
             "tolerance": variant.tolerance,
             "prompts": list(settings.labels or ()),
@@ -237,12 +244,14 @@ class Model:
         }
 
     def close(self) -> None:
-        """Let go of the engine and the bundle, after the frame that is running. Safe to call twice.
+        """Let go of the engines and the bundle, after the frame that is running. Safe to call twice.
 
         A signal handler may call it: a frame that it interrupts still gets its result.
         """
         with self._running:
             self._program = None
+            for engine in self._engines:
+                engine.close()
             self._bundle.close()
             with self._replacing:
                 self._settings = replace(self._settings, inputs={}, moments={})

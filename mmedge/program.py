@@ -93,7 +93,7 @@ class StagedProgram:
             if not isinstance(contract, ImageInput)
         }
 
-    def prepare(self, modality: str, tensors: Mapping[str, Array]) -> Prepared:
+    def prepare(self, modality: str, tensors: Mapping[str, Array], *, form: str | None = None) -> Prepared:
         """Run the stages that depend on `modality` alone.
 
         The same content of a text or tensor modality gives the same object again, without running anything. Frames are
@@ -101,21 +101,24 @@ class StagedProgram:
 
         Args:
             tensors: Every tensor of the modality by its name.
+            form: For the modality that decides: the form to run; None for the one that costs least for these sizes.
 
         Raises:
-            InputError: There is no such modality, or `tensors` are not its tensors.
+            InputError: There is no such modality or form, or `tensors` are not its tensors.
             EngineError: A stage failed.
         """
         self._check_tensors(modality, tensors)
+        if form is not None and (form not in self.manifest.forms or modality != self._deciding):
+            raise InputError(f"{modality!r} chooses between the forms {list(self.manifest.forms)}, got {form!r}")
         cache = self._caches.get(modality)
-        if cache is None:
-            return self._prepare(modality, tensors)
+        if cache is None or form is not None:
+            return self._prepare(modality, tensors, form)
         key = content_key(tensors)
         known = cache.get(key)
         if known is None:
-            return cache.put(key, self._prepare(modality, tensors))
-        for form in dict.fromkeys((None, known.form)):
-            if group := self._groups.get(((modality,), form)):
+            return cache.put(key, self._prepare(modality, tensors, None))
+        for own in dict.fromkeys((None, known.form)):
+            if group := self._groups.get(((modality,), own)):
                 group.hit()
         return known
 
@@ -158,8 +161,9 @@ class StagedProgram:
         if set(tensors) != names:
             raise TensorInputError(f"modality {modality!r} takes the tensors {sorted(names)}, got {sorted(tensors)}")
 
-    def _prepare(self, modality: str, tensors: Mapping[str, Array]) -> Prepared:
-        form = self._form(tensors) if modality == self._deciding else None
+    def _prepare(self, modality: str, tensors: Mapping[str, Array], form: str | None) -> Prepared:
+        if form is None and modality == self._deciding:
+            form = self._form(tensors)
         keys = [((modality,), own) for own in dict.fromkeys((None, form)) if ((modality,), own) in self._groups]
         known = {**self._constants(form), **tensors}
         values: dict[str, Array] = {}

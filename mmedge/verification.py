@@ -6,18 +6,18 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmedge.bundle import Bundle, Golden, ImageInput, TextInput
-from mmedge.engines import open_engine
+from mmedge.agreement import became_constant, figures, relative_error, shortfalls
+from mmedge.bundle import Bundle, Golden, ImageInput, Manifest, TextInput, Variant
 from mmedge.errors import BundleFormatError, InputError
 from mmedge.inputs.image import ImagePreprocessor
 from mmedge.inputs.text import TextPreprocessor
-from mmedge.loading import choose_precision, image_preprocessor, load_program, open_model, text_preprocessor
+from mmedge.loading import image_preprocessor, load_program, open_model, text_preprocessor
 from mmedge.program import StagedProgram
 
 _GREY_LEVEL = 1.01 / 255
@@ -60,10 +60,12 @@ class Verification:
         precision: The variant that ran.
         engines: Each stage's engine and provider, as read back from the engine.
         samples: Number of goldens.
-        tolerance: Largest accepted relative error.
+        tolerance: Largest accepted relative error, where `limits` is empty.
         errors: Largest ||ours - golden|| / ||golden|| of each output over all samples; None where it is not finite.
         preparation: One for each golden that carries a frame or prompts.
         reasons: Why it did not pass; () if it did.
+        limits: The worst accepted value of each figure, for a variant that rounds; see `mmedge.agreement`.
+        figures: What was measured of those figures.
     """
 
     bundle: str
@@ -74,6 +76,8 @@ class Verification:
     errors: Mapping[str, float | None]
     preparation: tuple[SamplePreparation, ...]
     reasons: tuple[str, ...]
+    limits: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -90,9 +94,20 @@ class Verification:
             "samples": self.samples,
             "tolerance": self.tolerance,
             "errors": dict(self.errors),
+            "limits": dict(self.limits),
+            "figures": {name: value if math.isfinite(value) else None for name, value in self.figures.items()},
             "preparation": [sample.to_json() for sample in self.preparation],
             "reasons": list(self.reasons),
         }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found: errors, figures and reasons as in `Verification`."""
+
+    errors: Mapping[str, float | None]
+    figures: Mapping[str, float]
+    reasons: tuple[str, ...]
 
 
 def verify(
@@ -100,77 +115,103 @@ def verify(
 ) -> Verification:
     """Run every golden of a bundle through its stages, and compare with what the source model gave.
 
-    The samples run one after the other in one program, and the first one once more at the end, so that a stage that
-    keeps what it should not is found as well.
+    The samples run one after the other in one program, in every form that it has, and the first one once more at the
+    end, so that a stage that keeps what it should not is found as well.
 
     Args:
         bundle: A path, or an open bundle, which stays open; None for the built-in one.
-        engine: See `mmedge.engines.open_engine`.
-        precision: A variant; None as for `mmedge.load`.
+        engine, precision: As for `mmedge.load`: what is left open is chosen as it would be there.
 
     Raises:
         BundleError: The bundle cannot be read, is damaged, or its goldens are not what the model takes.
         EngineError: The engine is missing, or refused a stage.
     """
+    from mmedge.selection import Selection  # it compares what it chose by this module
+
     with ExitStack() as stack:
         opened = bundle if isinstance(bundle, Bundle) else stack.enter_context(open_model(bundle))
         manifest = opened.manifest
-        chosen = choose_precision(manifest, precision)
+        selection = Selection(opened, engine, precision)
+        chosen = selection.choice.precision
         goldens = opened.goldens()
-        program = load_program(opened, open_engine(engine), chosen)
-        errors = replay(program, goldens)
+        program = load_program(opened, selection.engines(), chosen)
+        variant = manifest.variants[chosen]
+        compared = compare(program, goldens, variant)
         image, text = image_preprocessor(manifest), text_preprocessor(opened)
         with _usable():
             found = [_prepared(image, text, i, golden) for i, golden in enumerate(goldens)]
         preparation = tuple(p for p in found if p.pixels_max_abs is not None or p.tokens_equal is not None)
-        tolerance = manifest.variants[chosen].tolerance
         return Verification(
             bundle=f"{manifest.name} {manifest.version}",
             precision=chosen,
             engines={name: f"{stage.engine} on {stage.provider}" for name, stage in program.stats().items()},
             samples=len(goldens),
-            tolerance=tolerance,
-            errors=errors,
+            tolerance=variant.tolerance,
+            errors=compared.errors,
             preparation=preparation,
-            reasons=_reasons(len(goldens), errors, tolerance, preparation),
+            reasons=(*compared.reasons, *_preparation_reasons(preparation)),
+            limits=variant.limits,
+            figures=compared.figures,
         )
 
 
-def replay(program: StagedProgram, goldens: Sequence[Golden]) -> dict[str, float | None]:
-    """The largest relative error of each output over all samples, the first one again at the end; None: not finite.
+def compare(program: StagedProgram, goldens: Sequence[Golden], variant: Variant) -> Comparison:
+    """Run the goldens through a loaded program, and hold what it gives against the limits of `variant`.
+
+    Raises:
+        BundleFormatError, EngineError: As in `replay`.
+    """
+    outputs, expected = replay(program, goldens), [golden.outputs for golden, _ in _samples(program.manifest, goldens)]
+    errors = _largest_errors(outputs, expected)
+    agreed = figures(program.manifest.task, outputs, expected) if variant.limits and goldens else {}
+    if not goldens:
+        reasons = ["the bundle carries no goldens, so there is nothing to compare with; export it with samples"]
+    else:
+        reasons = _output_reasons(variant, errors, agreed)
+        reasons.extend(
+            f"output {name} is the same for all samples, and the source model's is not"
+            for name in became_constant(outputs, expected)
+        )
+    return Comparison(errors, agreed, tuple(reasons))
+
+
+def replay(program: StagedProgram, goldens: Sequence[Golden]) -> list[dict[str, npt.NDArray[Any]]]:
+    """The program's outputs for each golden in every form, and once more for the first one in the form of its sizes.
 
     Raises:
         BundleFormatError: A golden lacks an input or an output of the model, or its sizes contradict each other.
         EngineError: A stage failed.
     """
-    worst: dict[str, float] = {}
-    for golden in (*goldens, *goldens[:1]):
+    results = []
+    for golden, form in _samples(program.manifest, goldens):
         with _usable():
-            outputs = _run(program, golden)
+            results.append(_run(program, golden, form))
         for tensor in program.manifest.outputs:
             if tensor.name not in golden.outputs:
                 raise BundleFormatError(
                     f"goldens.npz: a sample lacks the output {tensor.name!r}; export the bundle again"
                 )
-            error = relative_error(outputs[tensor.name], golden.outputs[tensor.name])
-            worst[tensor.name] = max(worst.get(tensor.name, 0.0), error)
+    return results
+
+
+def _samples(manifest: Manifest, goldens: Sequence[Golden]) -> list[tuple[Golden, str | None]]:
+    every: list[tuple[Golden, str | None]] = [
+        (golden, form) for form in manifest.forms or (None,) for golden in goldens
+    ]
+    return every + [(golden, None) for golden in goldens[:1]]
+
+
+def _largest_errors(
+    outputs: Sequence[Mapping[str, npt.NDArray[Any]]], expected: Sequence[Mapping[str, npt.NDArray[Any]]]
+) -> dict[str, float | None]:
+    worst: dict[str, float] = {}
+    for ours, source in zip(outputs, expected, strict=True):
+        for name, array in ours.items():
+            worst[name] = max(worst.get(name, 0.0), relative_error(array, source[name]))
     return {name: error if math.isfinite(error) else None for name, error in worst.items()}
 
 
-def relative_error(ours: npt.NDArray[Any], golden: npt.NDArray[Any]) -> float:
-    """||ours - golden|| / ||golden||; infinity where a shape differs or anything is not finite."""
-    if ours.shape != golden.shape:
-        return math.inf
-    a, b = ours.astype(np.float64), golden.astype(np.float64)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return math.inf
-    difference, size = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
-    if size == 0.0:
-        return 0.0 if difference == 0.0 else math.inf
-    return difference / size
-
-
-def _run(program: StagedProgram, golden: Golden) -> dict[str, npt.NDArray[Any]]:
+def _run(program: StagedProgram, golden: Golden, form: str | None) -> dict[str, npt.NDArray[Any]]:
     inputs = {}
     for modality, contract in program.manifest.inputs.items():
         names = [tensor.name for tensor in contract.tensors]
@@ -179,7 +220,8 @@ def _run(program: StagedProgram, golden: Golden) -> dict[str, npt.NDArray[Any]]:
             raise BundleFormatError(
                 f"goldens.npz: a sample lacks the inputs {', '.join(missing)}; export the bundle again"
             )
-        inputs[modality] = program.prepare(modality, {name: golden.inputs[name] for name in names})
+        own = form if modality == program.manifest.deciding else None
+        inputs[modality] = program.prepare(modality, {name: golden.inputs[name] for name in names}, form=own)
     return program.run(inputs)
 
 
@@ -235,17 +277,25 @@ def _same_tokens(
     return True
 
 
-def _reasons(
-    samples: int, errors: Mapping[str, float | None], tolerance: float, preparation: Sequence[SamplePreparation]
-) -> tuple[str, ...]:
-    if not samples:
-        return ("the bundle carries no goldens, so there is nothing to compare with; export it with samples",)
+def _output_reasons(variant: Variant, errors: Mapping[str, float | None], agreed: Mapping[str, float]) -> list[str]:
+    reasons = [
+        f"output {name} is not finite or has another shape than the source model's"
+        for name, error in errors.items()
+        if error is None
+    ]
+    if reasons:
+        return reasons
+    if variant.limits:
+        return list(shortfalls(agreed, variant.limits))
+    return [
+        f"output {name} differs by {error:.3g} (relative); at most {variant.tolerance:.3g} is accepted"
+        for name, error in errors.items()
+        if error is not None and error > variant.tolerance
+    ]
+
+
+def _preparation_reasons(preparation: Sequence[SamplePreparation]) -> list[str]:
     reasons = []
-    for name, error in errors.items():
-        if error is None:
-            reasons.append(f"output {name} is not finite or has another shape than the source model's")
-        elif error > tolerance:
-            reasons.append(f"output {name} differs by {error:.3g} (relative); at most {tolerance:.3g} is accepted")
     for p in preparation:
         if p.tokens_equal is False:
             reasons.append(f"sample {p.sample}: the prompts give other tokens than the source model's tokenizer")
@@ -253,4 +303,4 @@ def _reasons(
             reasons.append(
                 f"sample {p.sample}: pixels differ by {p.pixels_max_abs:.3g}; at most {p.pixels_limit:.3g} is accepted"
             )
-    return tuple(reasons)
+    return reasons

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mmedge.bundle import Classify, Embed, Ground, Raw
 from mmedge_export.adapters import from_pretrained
+from mmedge_export.bundle_source import export_bundle
 from mmedge_export.declare import Image, Tensor, Text
 from mmedge_export.options import Options, Report
 from mmedge_export.pipeline import export, export_onnx
@@ -26,6 +27,7 @@ __all__ = [
     "Tensor",
     "Text",
     "export",
+    "export_bundle",
     "export_onnx",
     "from_pretrained",
 ]

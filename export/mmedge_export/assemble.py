@@ -29,6 +29,7 @@ from mmedge_export.graph.compiler import Compilation, compile_prompts
 from mmedge_export.graph.emit import StageWriter
 from mmedge_export.graph.partition import StagePlan, partition
 from mmedge_export.graph.prepare import infer
+from mmedge_export.graph.sinking import sink_broadcasts
 from mmedge_export.graph.sizes import concrete_sizes
 from mmedge_export.options import Options
 
@@ -106,6 +107,8 @@ def _plans(subject: Subject, options: Options) -> tuple[list[StagePlan], Compila
         if isinstance(axis, str)
     }
     names = [str(value.name) for value in model.graph.outputs]
+    if any(repeat.crossed for repeat in sink_broadcasts(model)):
+        infer(model, limits)
     compiled = compile_prompts(model, inputs, rewrite=options.compile_prompts)
     infer(model, limits)
     sizes = concrete_sizes(model, subject.goldens[0].inputs)

@@ -15,6 +15,7 @@ import torch
 from mmedge.bundle import Raw
 from mmedge.errors import ExportError
 from mmedge_export.adapters import from_pretrained
+from mmedge_export.bundle_source import export_bundle
 from mmedge_export.declare import Declaration, Tensor
 from mmedge_export.graph.prepare import load_graph
 from mmedge_export.options import Options, Report
@@ -27,12 +28,12 @@ def export_model(
     """Export what `model` names.
 
     Args:
-        model: A Hugging Face folder; an ``.onnx`` file, whose inputs become one tensor modality each; or
-            ``module:function``, a function without arguments that returns (model, inputs, task), where model is a torch
-            module or the path of an ONNX file.
+        model: A bundle, which is exported again; a Hugging Face folder; an ``.onnx`` file, whose inputs become one
+            tensor modality each; or ``module:function``, a function without arguments that returns (model, inputs,
+            task), where model is a torch module or the path of an ONNX file.
         out: ``NAME.mmedge``.
         task: For folders: ``classify`` or ``embed``.
-        precision: ``auto`` or ``fp32``.
+        precision: See `mmedge_export.export`.
         options: See `mmedge_export.Options`.
 
     Raises:
@@ -40,6 +41,8 @@ def export_model(
     """
     chosen = options or Options()
     place = Path(model)
+    if place.suffix == ".mmedge" or (place / "manifest.json").is_file():
+        return export_bundle(place, out=out, precision=precision, options=chosen)
     if place.is_dir():
         module, inputs, what = from_pretrained(place, task=task)
         chosen = replace(chosen, name=chosen.name or place.resolve().name)
@@ -48,7 +51,7 @@ def export_model(
         return export_onnx(place, inputs=tensor_inputs(place), task=Raw(), out=out, precision=precision, options=chosen)
     if ":" in model:
         return _export_function(model, out, precision, chosen)
-    raise ExportError(f"{model!r} is no folder, no .onnx file and no module:function; expected one of these")
+    raise ExportError(f"{model!r} is no bundle, no folder, no .onnx file and no module:function; expected one of these")
 
 
 def tensor_inputs(path: Path) -> dict[str, Declaration]:

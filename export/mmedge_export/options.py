@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,12 @@ from mmedge_export.samples import Sample
 
 TOLERANCE = 1e-4
 """Largest relative error, ||exported - source|| / ||source||, of an fp32 bundle."""
+
+METRIC_DROP = 0.01
+"""How much of a figure of its task a variant may lose."""
+
+Metric = Callable[[Path, str, str], Mapping[str, float]]
+"""(bundle, precision, engine) -> figures of the task on labelled data, of which higher ones are better."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,12 @@ class Options:
         tolerance: Largest accepted relative error against the source model.
         force: Write a bundle that fails the parity gate, marked unverified.
         merge_below: Stages that compute for less (estimated seconds) join their only consumer; 0 keeps every stage.
+        compile_prompts: Fold standing prompts into cross-attention; False leaves every attention as the model has it.
+        calibration: Real inputs whose values give the ranges of int8 and fp16; None takes the samples.
+        limits: Variant -> figure of `mmedge.agreement` -> the worst accepted value, in place of the default.
+        metric: Measures the task itself; a variant that loses more than `metric_drop` of a figure of fp32 is dropped.
+        metric_drop: See `metric`.
+        threads: CPU threads of a stage while variants are measured; None leaves it to the engines.
         accuracy: Measured figures for the model card, as {figure: value}.
         notes: A paragraph for the model card, Markdown.
         progress: Show a progress bar; None shows it on a terminal.
@@ -39,6 +51,12 @@ class Options:
     tolerance: float = TOLERANCE
     force: bool = False
     merge_below: float = CALL_SECONDS
+    compile_prompts: bool = True
+    calibration: Sequence[Sample] | None = None
+    limits: Mapping[str, Mapping[str, float]] | None = None
+    metric: Metric | None = None
+    metric_drop: float = METRIC_DROP
+    threads: int | None = None
     accuracy: Mapping[str, str] | None = None
     notes: str = ""
     progress: bool | None = None

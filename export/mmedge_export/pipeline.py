@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import torch
 
+from mmedge.agreement import is_constant
 from mmedge.bundle import Golden, Input, Manifest, Task, TensorSpec, TextInput, Variant, publish, seal, staging
 from mmedge.bundle.inputs import DTYPES
 from mmedge.bundle.writer import check_form, check_target
@@ -27,7 +29,8 @@ from mmedge_export.graph.prepare import load_graph, prepare
 from mmedge_export.graph.vocabulary import embedding_rows
 from mmedge_export.onnx_source import OnnxSource
 from mmedge_export.options import Options, Report
-from mmedge_export.samples import default_samples, fitting_prompts, sample_tensors
+from mmedge_export.precision import Workshop, parse_precision, search
+from mmedge_export.samples import Sample, default_samples, fitting_prompts, sample_tensors
 from mmedge_export.steps import Steps, steps
 
 Array = npt.NDArray[np.generic]
@@ -44,6 +47,27 @@ class Source(Protocol):
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
 
     def to_onnx(self, path: Path, specs: Sequence[TensorSpec], samples: Sequence[Mapping[str, Array]]) -> Path: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be exported.
+
+    Attributes:
+        source: The model.
+        inputs: Contract of each modality.
+        tokenizer: Content of tokenizer.json, or None.
+        task: What the outputs mean.
+        goldens: Makes the samples with the source's outputs.
+        calibration: Makes the input tensors that give ranges; None takes those of the goldens.
+    """
+
+    source: Source
+    inputs: Mapping[str, Input]
+    tokenizer: str | None
+    task: Task
+    goldens: Callable[[], list[Golden]]
+    calibration: Callable[[], list[Mapping[str, Array]]] | None
 
 
 def export(
@@ -64,15 +88,20 @@ def export(
         task: What the outputs mean.
         out: ``NAME.mmedge``.
         outputs: Names of the outputs, where the module returns a tuple; a mapping names its own.
-        precision: ``auto`` or ``fp32``.
+        precision: ``auto`` tries variants on this machine and keeps those that are faster and within their limits;
+            ``fp32`` tries none; names with commas between them, such as ``int8`` or ``auto,int8-symmetric``, are put
+            into the bundle in any case. See `mmedge_export.precision.VARIANTS`.
         options: See `Options`.
 
     Raises:
-        ExportError: The module cannot be traced or cut.
-        ParityError: The exported program differs from the module; nothing was written (``force`` writes it).
+        ExportError: The module cannot be traced or cut, or `precision` is unknown.
+        ParityError: The exported program differs from the module, or a variant that was asked for is outside of its
+            limits; nothing was written (``force`` writes it).
         BundleWriteError: The disk is full or `out` cannot be written; nothing was left behind.
     """
-    return _export(TorchSource(model, outputs), inputs, task, Path(out), precision, options or Options())
+    _check_names(inputs)
+    chosen = options or Options()
+    return run_export(_job(TorchSource(model, outputs), inputs, task, chosen), Path(out), precision, chosen)
 
 
 def export_onnx(
@@ -85,73 +114,89 @@ def export_onnx(
     options: Options | None = None,
 ) -> Report:
     """Export an existing ONNX file as a bundle. Arguments and errors as in `export`; the file is its own reference."""
-    return _export(OnnxSource(Path(path)), inputs, task, Path(out), precision, options or Options())
+    _check_names(inputs)
+    chosen = options or Options()
+    return run_export(_job(OnnxSource(Path(path)), inputs, task, chosen), Path(out), precision, chosen)
 
 
-def _export(
-    source: Source, declared: Mapping[str, Declaration], task: Task, out: Path, precision: str, options: Options
-) -> Report:
-    _check_call(declared, out, precision, options)
+def run_export(job: Job, out: Path, precision: str, options: Options) -> Report:
+    """Export a job. Errors as in `export`."""
+    wanted = parse_precision(precision)
+    _check_contracts(job.inputs)
+    check_form(options.form)
+    check_target(out)
     began = time.monotonic()
     with steps(options.progress) as bar:
         bar.start("running the source model")
-        goldens = _goldens(source, declared, options)
+        goldens = job.goldens()
         with staging(out) as root:
             folder, scratch = root / "bundle", root / "traced"
             folder.mkdir()
             scratch.mkdir()
-            subject = _subject(source, declared, task, goldens, scratch, bar)
+            subject = _subject(job, goldens, scratch, bar)
             bar.start("cutting the graph into stages")
             manifest = assemble(subject, folder, out.stem, options)
             bar.start("comparing with the source model")
-            verification = verify(folder)
+            verification = verify(folder, engine="onnxruntime:cpu", precision=PRECISION)
             if not verification.passed and not options.force:
                 raise ParityError(_gate_message(verification))
-            bar.start("writing the bundle")
             manifest = _with_parity(folder, manifest, verification, options)
+            bar.start("searching for the fastest precision")
+            if verification.passed:
+                inputs = [g.inputs for g in goldens] if job.calibration is None else job.calibration()
+                manifest = search(Workshop(folder, manifest, goldens, inputs), wanted, options)
+            bar.start("writing the bundle")
+            (folder / "MODEL_CARD.md").write_text(model_card(manifest, options), encoding="utf-8")
+            manifest = seal(folder, manifest)
             publish(folder, out, form=options.form)
         bar.finish()
-    return Report(out, manifest, verification, _warnings(manifest, verification), time.monotonic() - began)
+    return Report(out, manifest, verification, _warnings(manifest, verification, goldens), time.monotonic() - began)
 
 
-def _check_call(declared: Mapping[str, Declaration], out: Path, precision: str, options: Options) -> None:
-    """What can be refused before anything is computed."""
-    if precision not in ("auto", PRECISION):
-        raise ExportError(f"precision must be 'auto' or 'fp32', got {precision!r}")
+def _job(source: Source, declared: Mapping[str, Declaration], task: Task, options: Options) -> Job:
+    samples = options.calibration
+    return Job(
+        source,
+        {name: declaration.contract for name, declaration in declared.items()},
+        next((d.tokenizer_json for d in declared.values() if isinstance(d, Text)), None),
+        task,
+        lambda: _goldens(source, declared, options),
+        None if samples is None else partial(calibration_tensors, declared, samples),
+    )
+
+
+def calibration_tensors(declared: Mapping[str, Declaration], samples: Sequence[Sample]) -> list[Mapping[str, Array]]:
+    """The input tensors of each sample."""
+    return [sample_tensors(declared, sample, index=index) for index, sample in enumerate(samples)]
+
+
+def _check_names(declared: Mapping[str, Declaration]) -> None:
     for name in declared:
         if not _MODALITY.fullmatch(name):
             raise ExportError(f"modality {name!r:.80} must be letters, digits, '_', '-' or '.', at most 64 of them")
-    for name, declaration in declared.items():
-        for spec in declaration.contract.tensors:
+
+
+def _check_contracts(inputs: Mapping[str, Input]) -> None:
+    for name, contract in inputs.items():
+        for spec in contract.tensors:
             if spec.dtype not in DTYPES:
                 raise ExportError(
                     f"tensor {spec.name!r} of {name!r}: dtype must be one of {', '.join(DTYPES)}, got {spec.dtype!r}"
                 )
-    check_form(options.form)
-    check_target(out)
 
 
-def _subject(
-    source: Source,
-    declared: Mapping[str, Declaration],
-    task: Task,
-    goldens: list[Golden],
-    scratch: Path,
-    bar: Steps,
-) -> Subject:
-    inputs = {name: declaration.contract for name, declaration in declared.items()}
-    tokenizer = next((d.tokenizer_json for d in declared.values() if isinstance(d, Text)), None)
-    specs = [spec for contract in inputs.values() for spec in contract.tensors]
+def _subject(job: Job, goldens: list[Golden], scratch: Path, bar: Steps) -> Subject:
+    specs = [spec for contract in job.inputs.values() for spec in contract.tensors]
     bar.start("tracing the model")
-    graph_file = source.to_onnx(scratch / "source.onnx", specs, [golden.inputs for golden in goldens])
+    graph_file = job.source.to_onnx(scratch / "source.onnx", specs, [golden.inputs for golden in goldens])
     bar.start("folding constants and inferring shapes")
     graph = load_graph(graph_file)
-    texts = [contract for contract in inputs.values() if isinstance(contract, TextInput)]
+    texts = [contract for contract in job.inputs.values() if isinstance(contract, TextInput)]
     limits = {axis: t.max_length for t in texts for axis in t.ids.shape[1:] if isinstance(axis, str)}
     prepare(graph, specs, limits)
-    _check_task(task, graph)
-    _check_vocabulary(inputs, graph)
-    return Subject(source.description, graph, inputs, tokenizer, task, goldens)
+    _check_task(job.task, graph)
+    _check_vocabulary(job.inputs, graph)
+    return Subject(job.source.description, graph, job.inputs, job.tokenizer, job.task, goldens)
 
 
 def _goldens(source: Source, declared: Mapping[str, Declaration], options: Options) -> list[Golden]:
@@ -183,9 +228,7 @@ def _check_vocabulary(inputs: Mapping[str, Input], graph: ir.Model) -> None:
 
 def _with_parity(folder: Path, manifest: Manifest, verification: Verification, options: Options) -> Manifest:
     variant = Variant(verification.passed, options.tolerance, verification.errors)
-    measured = replace(manifest, variants={PRECISION: variant})
-    (folder / "MODEL_CARD.md").write_text(model_card(measured, options), encoding="utf-8")
-    return seal(folder, measured)
+    return seal(folder, replace(manifest, variants={PRECISION: variant}))
 
 
 def _gate_message(verification: Verification) -> str:
@@ -195,11 +238,39 @@ def _gate_message(verification: Verification) -> str:
     )
 
 
-def _warnings(manifest: Manifest, verification: Verification) -> tuple[str, ...]:
+def _warnings(manifest: Manifest, verification: Verification, goldens: Sequence[Golden]) -> tuple[str, ...]:
     used = {modality for stage in manifest.stages for modality in stage.label}
     warnings = [
         f"no output depends on {name!r}: it is taken and not used" for name in manifest.inputs if name not in used
     ]
+    warnings.extend(
+        f"the source model gives the same {name!r} for samples that differ: it was broken before it was exported, or "
+        "the samples are too much alike"
+        for name in _constant_outputs(manifest, goldens)
+    )
+    warnings.extend(
+        f"variant {name} is marked unverified" for name, variant in manifest.variants.items() if not variant.verified
+    )
     if not verification.passed:
         warnings.append(f"the bundle is marked unverified: {'; '.join(verification.reasons)}")
     return tuple(warnings)
+
+
+def _constant_outputs(manifest: Manifest, goldens: Sequence[Golden]) -> list[str]:
+    """Outputs of the source that stay the same although what they depend on changes from sample to sample."""
+    found = []
+    for output in manifest.outputs:
+        labels = [stage.label for stage in manifest.stages if output.name in {t.name for t in stage.outputs}]
+        tensors = [t.name for label in labels[:1] for modality in label for t in manifest.inputs[modality].tensors]
+        by_shape: dict[tuple[int, ...], list[Golden]] = {}
+        for golden in goldens:
+            by_shape.setdefault(golden.outputs[output.name].shape, []).append(golden)
+        groups = [g for g in by_shape.values() if len(g) > 1 and any(_differ(name, g) for name in tensors)]
+        if groups and all(is_constant([golden.outputs[output.name] for golden in group]) for group in groups):
+            found.append(output.name)
+    return found
+
+
+def _differ(name: str, goldens: Sequence[Golden]) -> bool:
+    first = goldens[0].inputs[name]
+    return any(not np.array_equal(first, golden.inputs[name]) for golden in goldens[1:])

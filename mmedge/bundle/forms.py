@@ -60,7 +60,7 @@ class Site:
     """One cross-attention of the model, and what the prompt compiler made of it.
 
     Attributes:
-        name: The node of its softmax, or of its ``Attention``.
+        name: The module that owns its weights, where their names tell, or the node of its softmax.
         queries, keys: The modalities on which the queries, and the keys and values, depend.
         heads, width: Number of heads, and width of the tokens that ask.
         form: ``compiled`` (the projections are folded into the keys and values at prompt time), ``cached`` (keys and

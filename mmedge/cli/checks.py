@@ -23,6 +23,7 @@ _EXTRAS = (
     ("onnx", "export", 'pip install "mmedge[export]"'),
     ("transformers", "export of Hugging Face models", 'pip install "mmedge[export]"'),
     ("triton", "GPU kernels in training, and their compilation", 'pip install "mmedge[kernels]"'),
+    ("openvino", "the engine openvino", 'pip install "mmedge[openvino]"'),
     ("pycuda", "compiled GPU kernels on a device", 'pip install "mmedge[gpu]"'),
 )
 

@@ -59,7 +59,7 @@ def _table(title: str, *columns: str) -> Any:
 
     table = Table(title=title, title_justify="left")
     for column in columns:
-        right = column in ("MFLOPs", "MB", "bytes", "tolerance", "largest error", "ms", "heads", "width")
+        right = column in ("MFLOPs", "MB", "bytes", "limit", "ms", "heads")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     return table
 
@@ -92,11 +92,10 @@ def _stages(manifest: Manifest) -> Any:
 
 def _sites(manifest: Manifest) -> Any:
     title = "Cross-attention: who asks whom, and what the prompt compiler made of it"
-    table = _table(title, "site", "queries", "keys", "heads", "width", "form", "why")
+    table = _table(title, "site", "asks", "heads", "form", "why")
     for site in manifest.sites:
-        sizes = (str(site.heads or "?"), str(site.width or "?"))
-        asked = (" + ".join(site.queries), " + ".join(site.keys))
-        table.add_row(printable(site.name), *asked, *sizes, site.form, printable(site.why))
+        asked = f"{' + '.join(site.queries)} asks {' + '.join(site.keys)}"
+        table.add_row(printable(site.name), asked, str(site.heads or "?"), site.form, printable(site.why))
     return table
 
 
@@ -139,11 +138,16 @@ def _plans(manifest: Manifest) -> Any:
 
 
 def _variants(manifest: Manifest) -> Any:
-    table = _table("Variants, compared with the source model", "precision", "verified", "tolerance", "largest error")
+    table = _table("Variants, compared with the source model", "precision", "verified", "engines", "found", "limit")
     for name, variant in manifest.variants.items():
         finite = [error for error in variant.errors.values() if error is not None]
         worst = "not finite" if len(finite) < len(variant.errors) else f"{max(finite, default=0.0):.2g}"
-        table.add_row(name, "yes" if variant.verified else "no", f"{variant.tolerance:g}", worst)
+        found, limits = f"relative error {worst}", f"{variant.tolerance:g}"
+        if variant.limits:
+            found = "\n".join(f"{printable(k)} {variant.figures.get(k, float('nan')):.5g}" for k in variant.limits)
+            limits = "\n".join(f"{limit:.5g}" for limit in variant.limits.values())
+        engines = ", ".join(map(printable, variant.engines)) or "any"
+        table.add_row(name, "yes" if variant.verified else "no", engines, found, limits)
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,7 +40,10 @@ def _show(found: Verification) -> None:
         print(f"  stage {stage}: {engine}")
     for name, error in found.errors.items():
         measured = "not finite" if error is None else f"{error:.2g}"
-        print(f"  output {name}: relative error {measured}, at most {found.tolerance:g}")
+        limit = "" if found.limits else f", at most {found.tolerance:g}"
+        print(f"  output {name}: relative error {measured}{limit}")
+    for name, value in found.figures.items():
+        print(f"  {name} {value:.4g}{_limit(name, found.limits)}")
     for sample in found.preparation:
         parts = []
         if sample.pixels_max_abs is not None:
@@ -49,3 +53,11 @@ def _show(found: Verification) -> None:
         print(f"  preparation of sample {sample.sample}: {', '.join(parts)}")
     for reason in found.reasons:
         print(f"  {reason}")
+
+
+def _limit(name: str, limits: Mapping[str, float]) -> str:
+    from mmedge.agreement import HIGHER_IS_BETTER
+
+    if name not in limits:
+        return ""
+    return f", {'at least' if HIGHER_IS_BETTER[name] else 'at most'} {limits[name]:g}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +15,26 @@ from mmedge.errors import EngineError
 
 Array = npt.NDArray[Any]
 
-ENGINES = {"onnxruntime": "mmedge.engines.onnxruntime"}
+ENGINES = {
+    "onnxruntime": "mmedge.engines.onnxruntime",
+    "openvino": "mmedge.engines.openvino",
+    "tensorrt": "mmedge.engines.tensorrt",
+    "tensorrt_rtx": "mmedge.engines.tensorrt.rtx",
+}
 """Engine name -> module; each module has ``create(device, threads) -> Engine``."""
+
+
+@dataclass(frozen=True)
+class AxisRange:
+    """Sizes of a named axis."""
+
+    least: int
+    usual: int
+    most: int
+
+
+def _no_plan(engine: str, version: str, architecture: str) -> memoryview | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -28,12 +46,22 @@ class StageModel:
         onnx: The graph.
         weights: External weight files, by the name under which the graph knows them.
         path: Gives the graph as a file that lies beside its weight files; unpacks them if it must.
+        compute: ``fp32``, or ``bf16`` or ``fp16`` where the engine may round the graph's own float32 to it.
+        precision: Name of the variant.
+        ranges: Smallest, usual and largest size of each named axis, for engines that build for a range.
+        sha256: Of the graph and its weights: what was built or measured for one stage never serves another.
+        plan: The bytes of an engine built beforehand, by (engine, version, architecture); None if there is none.
     """
 
     stage: Stage
     onnx: memoryview
     weights: Mapping[str, memoryview]
     path: Callable[[], Path]
+    compute: str = "fp32"
+    precision: str = "fp32"
+    ranges: Mapping[str, AxisRange] = field(default_factory=dict)
+    sha256: str = ""
+    plan: Callable[[str, str, str], memoryview | None] = _no_plan
 
 
 class EngineStage(Protocol):
@@ -60,19 +88,56 @@ class EngineStage(Protocol):
 
 
 class Engine(Protocol):
-    """Loads stages."""
+    """Loads stages.
+
+    Attributes:
+        identity: Name, version and device, such as ``openvino 2026.4.1 cpu``: what was measured for one never counts
+            for another.
+        static_shapes: It builds a program for each shape that comes, so the fewer there are the better.
+    """
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def static_shapes(self) -> bool: ...
 
     def load(self, model: StageModel) -> EngineStage:
         """Raises EngineError when the engine refuses the stage."""
         ...
+
+    def close(self) -> None:
+        """Stop what it does in the background, such as building; safe to call twice. Loaded stages go on."""
+        ...
+
+
+def check_names(model: StageModel, inputs: Collection[str], outputs: Collection[str]) -> None:
+    """Compare the names that a stage promises with those that an engine found in its graph.
+
+    Raises:
+        EngineError: They differ.
+    """
+    for kind, promised, found in (("inputs", model.stage.inputs, inputs), ("outputs", model.stage.outputs, outputs)):
+        names = {tensor.name for tensor in promised}
+        if names != set(found):
+            raise EngineError(
+                f"stage {model.stage.name!r}: the manifest promises {kind} {sorted(names)}, the graph has "
+                f"{sorted(found)}; export the bundle again"
+            )
+
+
+def one_line(error: Exception) -> str:
+    """An engine's message, fit for the end of a sentence."""
+    return " ".join(str(error).split())[:400]
 
 
 def open_engine(spec: str = "auto", *, threads: int | None = None) -> Engine:
     """The engine that `spec` names.
 
     Args:
-        spec: ``auto``, ``NAME`` or ``NAME:DEVICE``, such as ``onnxruntime:cpu``. Without a device the engine takes the
-            best that works and says in the log which it is; a device that is named is used, or it is an error.
+        spec: ``NAME`` or ``NAME:DEVICE``, such as ``onnxruntime:cpu``. Without a device the engine takes the best that
+            works and says in the log which it is; a device that is named is used, or it is an error. ``auto`` is
+            ONNX Runtime here: what is fastest is a question about a bundle, see `mmedge.selection`.
         threads: CPU threads of one stage; None leaves it to the engine.
 
     Raises:

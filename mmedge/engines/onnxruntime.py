@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import onnxruntime as ort
 
-from mmedge.engines import Array, EngineStage, StageModel
+from mmedge.engines import Array, EngineStage, StageModel, check_names, one_line
 from mmedge.errors import EngineError
 
 _log = logging.getLogger("mmedge")
@@ -43,11 +43,19 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(self, device: str, threads: int | None, *, strict: bool) -> None:
+        self.identity = f"onnxruntime {ort.__version__} {device}"
+        self.static_shapes = False
         self._device = device
         self._threads = threads
         self._strict = strict
 
     def load(self, model: StageModel) -> EngineStage:
+        if model.compute != "fp32":
+            raise EngineError(
+                f"variant {model.precision!r} wants float32 rounded to {model.compute} by the engine, and onnxruntime "
+                "computes what the graph says; choose another variant, or openvino where the processor has "
+                f"{model.compute}"
+            )
         try:
             return self._load(model, self._device)
         except EngineError as error:
@@ -56,14 +64,17 @@ class OnnxRuntimeEngine:
             _log.warning("stage %s runs on the CPU: %s", model.stage.name, error)
             return self._load(model, "cpu")
 
+    def close(self) -> None:
+        """Nothing goes on in the background."""
+
     def _load(self, model: StageModel, device: str) -> EngineStage:
         wanted = _PROVIDERS[device]
         providers = list(dict.fromkeys((wanted, _PROVIDERS["cpu"])))
         try:
             session = self._session(model, providers)
         except Exception as error:  # ONNX Runtime's exceptions share no other base
-            raise EngineError(f"onnxruntime refused stage {model.stage.name!r}: {_one_line(error)}") from error
-        _check_names(model, session)
+            raise EngineError(f"onnxruntime refused stage {model.stage.name!r}: {one_line(error)}") from error
+        check_names(model, _names(session.get_inputs()), _names(session.get_outputs()))
         if wanted not in session.get_providers():
             raise EngineError(
                 f"stage {model.stage.name!r} was to run on {wanted} and onnxruntime gave it {session.get_providers()}; "
@@ -107,7 +118,7 @@ class OnnxRuntimeStage:
             values = self._session.run(self._outputs, dict(feeds))
         except Exception as error:  # ONNX Runtime's exceptions share no other base
             shapes = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in feeds.items())
-            raise EngineError(f"stage {self._name!r} failed on {shapes}: {_one_line(error)}") from error
+            raise EngineError(f"stage {self._name!r} failed on {shapes}: {one_line(error)}") from error
         return dict(zip(self._outputs, values, strict=True))
 
 
@@ -124,17 +135,8 @@ def _options(threads: int | None) -> ort.SessionOptions:
     return options
 
 
-def _check_names(model: StageModel, session: ort.InferenceSession) -> None:
-    for kind, promised, found in (
-        ("inputs", model.stage.inputs, session.get_inputs()),
-        ("outputs", model.stage.outputs, session.get_outputs()),
-    ):
-        names, given = {tensor.name for tensor in promised}, {value.name for value in found}
-        if names != given:
-            raise EngineError(
-                f"stage {model.stage.name!r}: the manifest promises {kind} {sorted(names)}, the graph has "
-                f"{sorted(given)}; export the bundle again"
-            )
+def _names(values: Iterable[Any]) -> set[str]:
+    return {value.name for value in values}
 
 
 def _fallbacks(session: ort.InferenceSession, device: str, stage: str) -> tuple[str, ...] | None:
@@ -150,7 +152,3 @@ def _fallbacks(session: ort.InferenceSession, device: str, stage: str) -> tuple[
             f"stage {stage!r} was to run on {device}, and onnxruntime placed all {len(placed)} operators on the CPU"
         )
     return tuple(sorted({kind for provider, kind in placed if provider == _PROVIDERS["cpu"]}))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]

@@ -13,6 +13,9 @@ from mmedge.bundle import TextInput
 from mmedge.errors import BundleFormatError, TextInputError
 from mmedge.inputs import numpy_dtype
 
+BUCKETS = (8, 16, 32, 80)
+"""Prompt lengths, in tokens, of engines that build a program for each shape; beyond them, the longest that there is."""
+
 _SHOWN = 60
 
 
@@ -36,6 +39,8 @@ class TextPreprocessor:
         modality: Its name in the manifest.
         contract: What the manifest says of it.
         tokenizer: The content of the bundle's ``tokenizer.json``.
+        static_shapes: Pad to the smallest of `BUCKETS` that holds the longest prompt, for engines that build a program
+            for each shape; otherwise to the longest prompt.
 
     Attributes:
         modality, contract: As given.
@@ -44,11 +49,12 @@ class TextPreprocessor:
         BundleFormatError: `tokenizer` does not parse, or it is not the tokenizer of this model.
     """
 
-    def __init__(self, modality: str, contract: TextInput, tokenizer: bytes) -> None:
+    def __init__(self, modality: str, contract: TextInput, tokenizer: bytes, *, static_shapes: bool = False) -> None:
         from tokenizers import Tokenizer
 
         self.modality = modality
         self.contract = contract
+        self._buckets = BUCKETS if static_shapes else ()
         self._ids_dtype = numpy_dtype(contract.ids)
         try:
             self._tokenizer = Tokenizer.from_str(tokenizer.decode())
@@ -74,7 +80,7 @@ class TextPreprocessor:
         self._tokenizer.enable_truncation(max_length=self._limit)
 
     def encode(self, prompts: Sequence[str]) -> EncodedText:
-        """The tensors of a list of prompts, padded to the longest of them or to the model's fixed length.
+        """The tensors of a list of prompts, padded to the longest of them, its bucket, or the model's fixed length.
 
         Raises:
             TextInputError: `prompts` is no list of words, or not of the length that the model takes.
@@ -87,7 +93,7 @@ class TextPreprocessor:
             raise TextInputError(f"the prompts cannot be tokenized: {error}") from error
         rows = [encoding.ids for encoding in encodings]
         self._check_ids(rows)
-        length = max(len(row) for row in rows) if self._length is None else self._length
+        length = self._padded(max(len(row) for row in rows))
         ids = np.full((len(rows), length), self.contract.pad_id, self._ids_dtype)
         mask = np.zeros((len(rows), length), np.bool_)
         for index, row in enumerate(rows):
@@ -97,6 +103,13 @@ class TextPreprocessor:
         if self.contract.mask is not None:
             tensors[self.contract.mask.name] = mask.astype(numpy_dtype(self.contract.mask))
         return EncodedText(tensors, self._cuts(prompts, encodings))
+
+    def _padded(self, longest: int) -> int:
+        if self._length is not None:
+            return self._length
+        if not self._buckets:
+            return longest
+        return min((size for size in self._buckets if longest <= size <= self._limit), default=self._limit)
 
     def _check_ids(self, rows: Sequence[Sequence[int]]) -> None:
         for index, row in enumerate(rows):

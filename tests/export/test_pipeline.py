@@ -248,7 +248,7 @@ def test_precisions_that_are_not_offered_are_refused(tmp_path: Path) -> None:
 
 def test_an_onnx_file_made_by_others_runs_as_plain_tensors(data_dir: Path, tmp_path: Path) -> None:
     source = data_dir / "models" / "ultraface_rfb_320.onnx"
-    report = export_model(str(source), tmp_path / "face.mmedge")
+    report = export_model(str(source), tmp_path / "face.mmedge", precision="fp32")
     assert report.verification.passed
     assert report.manifest.source["framework"] == "onnx"
     assert [stage.label for stage in report.manifest.stages] == [("input",)]
@@ -263,7 +263,8 @@ def test_an_onnx_file_with_a_camera_declared(data_dir: Path, tmp_path: Path) -> 
         size=(240, 320), name="input", resize="stretch", crop="none", interpolation="bilinear",
         mean=(half, half, half), std=(128 / 255, 128 / 255, 128 / 255),
     )  # fmt: skip
-    report = mx.export_onnx(source, inputs={"image": image}, task=mx.Raw(), out=tmp_path / "face.mmedge")
+    out = tmp_path / "face.mmedge"
+    report = mx.export_onnx(source, inputs={"image": image}, task=mx.Raw(), out=out, precision="fp32")
     face = cv2.imread(str(data_dir / "photos" / "face.jpg"))
     with mmedge.load(report.path) as model:
         result = model(face)
@@ -288,7 +289,8 @@ def test_an_onnx_file_with_state_and_control_flow(data_dir: Path, tmp_path: Path
         "rate": mx.Tensor((), name="sr", dtype="int64"),
     }
     options = mx.Options(samples=samples)
-    report = mx.export_onnx(source, inputs=inputs, task=mx.Raw(), out=tmp_path / "v.mmedge", options=options)
+    out = tmp_path / "v.mmedge"
+    report = mx.export_onnx(source, inputs=inputs, task=mx.Raw(), out=out, precision="fp32", options=options)
     assert report.verification.passed
 
 
@@ -420,7 +422,7 @@ def test_an_expensive_loop_over_text_stays_out_of_the_frame(tmp_path: Path) -> N
                {{ keep = Identity(c)  next = MatMul(state, w) }} >
            out = Mul(image, said) }}"""
     save_onnx(tmp_path / "m.onnx", text, 20)
-    report = export_model(str(tmp_path / "m.onnx"), tmp_path / "m.mmedge")
+    report = export_model(str(tmp_path / "m.onnx"), tmp_path / "m.mmedge", precision="fp32")
     assert ("text",) in [stage.label for stage in report.manifest.stages]
 
 

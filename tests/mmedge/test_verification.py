@@ -14,10 +14,10 @@ import pytest
 from support.bundles import COLOR_STAGES, IMAGE_INPUT, color_goldens, frame_of, write_bundle
 
 import mmedge
-from mmedge.bundle import Golden, Raw, TensorInput, TensorSpec, open_bundle
+from mmedge.agreement import relative_error
+from mmedge.bundle import Golden, Raw, TensorInput, TensorSpec, Variant, open_bundle, seal
 from mmedge.errors import BundleError, BundleFormatError, EngineError
 from mmedge.program import StagedProgram
-from mmedge.verification import relative_error
 
 
 def test_a_good_bundle_passes(tmp_path: Path) -> None:
@@ -154,9 +154,9 @@ def test_without_a_path_the_built_in_bundle_is_verified(tmp_path: Path, monkeypa
 def test_a_program_that_keeps_stale_values_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     once = StagedProgram._once
 
-    def stale(self: StagedProgram, group: Any, key: Any, values: Any) -> Any:
-        last = self._last.get(group.label)
-        return last[1] if last is not None else once(self, group, key, values)
+    def stale(self: StagedProgram, key: Any, group: Any, of: Any, values: Any) -> Any:
+        last = self._last.get(key)
+        return last[1] if last is not None else once(self, key, group, of, values)
 
     path = write_bundle(tmp_path / "b")
     monkeypatch.setattr(StagedProgram, "_once", stale)
@@ -200,3 +200,64 @@ def test_errors_of_bundle_and_engine_come_through(tmp_path: Path) -> None:
 )
 def test_relative_error(ours: Any, golden: Any, error: float) -> None:
     assert relative_error(np.array(ours), np.array(golden)) == pytest.approx(error)
+
+
+def rounding_variant(folder: Path, **limits: float) -> Path:
+    """The colour bundle with a variant ``int8`` that has the files of fp32, and limits instead of a tolerance."""
+    with open_bundle(folder) as bundle:
+        manifest = bundle.manifest
+    stages = tuple(replace(stage, files={**stage.files, "int8": stage.files["fp32"]}) for stage in manifest.stages)
+    variant = Variant(True, 0.0, {}, limits=limits)
+    seal(folder, replace(manifest, stages=stages, variants={**manifest.variants, "int8": variant}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("scale", "limits", "reason"),
+    [
+        (1.01, {"cosine": 0.999, "relative_error": 0.02, "top1": 1.0}, None),
+        (1.01, {"cosine": 0.999, "relative_error": 0.001}, r"relative_error is 0\.0099.*at most 0\.001"),
+        (-1.0, {"cosine": 0.999, "top1": 1.0}, r"cosine is -1; at least 0\.999"),
+        (-1.0, {"top1": 0.5}, r"top1 is 0; at least 0\.5"),
+        (1.0, {"iou": 0.5}, "figure iou .* cannot be measured"),
+    ],
+    ids=["inside", "scale", "cosine", "top1", "of another task"],
+)
+def test_a_variant_that_rounds_is_judged_by_its_figures(
+    scale: float, limits: dict[str, float], reason: str | None, tmp_path: Path
+) -> None:
+    goldens = [outputs(lambda a: a * scale)(golden) for golden in color_goldens()]
+    path = rounding_variant(write_bundle(tmp_path / "b", COLOR_STAGES, goldens=goldens, form="folder"), **limits)
+    result = mmedge.verify(path, precision="int8")
+    assert result.limits == limits
+    assert set(result.figures) == {"cosine", "relative_error", "top1"}
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()
+    if reason is None:
+        assert result.passed
+        assert not mmedge.verify(path, precision="fp32").passed, "the tolerance of fp32 still holds for fp32"
+    else:
+        assert re.search(reason, result.reasons[0])
+
+
+def test_an_output_that_became_constant_is_named_whatever_its_figures(tmp_path: Path) -> None:
+    joint = """
+    joint (float[1, 3] image_vec, float[n, 3] text_vec) => (float[1, n] logits)
+    <float zero = {0}, float[1, 3] mean = {100, 100, 100}> {
+      still = Mul(image_vec, zero)
+      image = Add(still, mean)
+      turned = Transpose<perm = [1, 0]>(text_vec)
+      logits = MatMul(image, turned)
+    }
+    """
+    first, other = color_goldens()[0], color_goldens()[0]
+    pixels = np.roll(first.inputs["pixels"], 1, axis=1)
+    moved = {"logits": np.array([[800.0, 900.0]], np.float32)}
+    goldens = [
+        replace(first, outputs={"logits": np.array([[800.0, 905.0]], np.float32)}, frame=None),
+        replace(other, outputs=moved, inputs={**other.inputs, "pixels": pixels}, frame=None),
+    ]
+    stages = {**COLOR_STAGES, "image+text": joint}
+    path = rounding_variant(write_bundle(tmp_path / "b", stages, goldens=goldens, form="folder"), cosine=0.99)
+    result = mmedge.verify(path, precision="int8")
+    assert result.figures["cosine"] > 0.99
+    assert result.reasons == ("output logits is the same for all samples, and the source model's is not",)

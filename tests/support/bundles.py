@@ -24,6 +24,7 @@ from tokenizers.processors import TemplateProcessing
 from mmedge.bundle import (
     Classify,
     Cost,
+    Form,
     Golden,
     ImageInput,
     Input,
@@ -136,6 +137,7 @@ def write_bundle(
     verified: bool = True,
     external: bool = False,
     form: str = "zip",
+    forms: Mapping[str, Form] | None = None,
 ) -> Path:
     """Write a bundle; without arguments, that of the colour model.
 
@@ -143,12 +145,14 @@ def write_bundle(
         stages: Stage name -> the text of its graph. The name is the label with + between, ``constants`` for none; what
             follows a dot tells stages of one label apart.
         external: Weights lie in .bin files beside the graphs.
+        form: ``zip`` or ``folder``.
+        forms: Forms of the program; a stage belongs to the one that its name ends in after the dot.
     """
     stages = COLOR_STAGES if stages is None else stages
     inputs = {"image": IMAGE_INPUT, "text": TEXT_INPUT} if inputs is None else inputs
     with staging(out) as folder:
         (folder / "stages").mkdir()
-        specs = tuple(_write_stage(folder, name, text, external) for name, text in stages.items())
+        specs = tuple(_write_stage(folder, name, text, external, forms or {}) for name, text in stages.items())
         if any(isinstance(contract, TextInput) for contract in inputs.values()):
             (folder / "tokenizer.json").write_bytes(word_tokenizer() if tokenizer is None else tokenizer)
         samples = color_goldens() if goldens is None and stages is COLOR_STAGES else goldens or ()
@@ -169,13 +173,14 @@ def write_bundle(
             stages=specs,
             variants={"fp32": Variant(verified, 1e-5, {})},
             files=file_entries(folder),
+            forms=forms or {},
         )
         seal(folder, manifest)
         publish(folder, out, form=form)
     return out
 
 
-def _write_stage(folder: Path, name: str, text: str, external: bool) -> Stage:
+def _write_stage(folder: Path, name: str, text: str, external: bool, forms: Mapping[str, Form]) -> Stage:
     model = parse(text)
     path = f"stages/{name}.onnx"
     if external:
@@ -191,6 +196,7 @@ def _write_stage(folder: Path, name: str, text: str, external: bool) -> Stage:
         inputs=tuple(_spec(value) for value in model.graph.input),
         outputs=tuple(_spec(value) for value in model.graph.output),
         cost=Cost(0, 0),
+        form=tail if (tail := name.partition(".")[2]) in forms else None,
     )
 
 

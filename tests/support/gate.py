@@ -15,20 +15,21 @@ PATIENCE_S = 20.0
 
 
 class Gate:
-    """Whoever runs the stage `stage` waits here until `open`."""
+    """Whoever runs the stage `stage` on the engine whose stages are of type `kind` waits here until `open`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stage: str, kind: type[Any] = OnnxRuntimeStage) -> None:
         self._opened = threading.Event()
         self._came = threading.Semaphore(0)
-        run = OnnxRuntimeStage.run
+        run = kind.run
 
-        def held(this: OnnxRuntimeStage, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        def held(this: Any, feeds: Mapping[str, Any]) -> dict[str, Any]:
             if this._name == stage:
                 self._came.release()
                 assert self._opened.wait(PATIENCE_S), "the gate was never opened"
-            return run(this, feeds)
+            result: dict[str, Any] = run(this, feeds)
+            return result
 
-        monkeypatch.setattr(OnnxRuntimeStage, "run", held)
+        monkeypatch.setattr(kind, "run", held)
 
     def wait(self) -> None:
         """Return when the next one has come."""

@@ -48,6 +48,40 @@ def test_a_fixed_length_is_filled_up() -> None:
     assert ids(text, "red " * 9) == [[3, 3, 3, 3, 2]]
 
 
+@pytest.mark.parametrize(
+    ("longest", "limit", "length"),
+    [
+        (2, 90, 8),
+        (8, 90, 8),
+        (9, 90, 16),
+        (17, 90, 32),
+        (33, 90, 80),
+        (80, 90, 80),
+        (81, 90, 90),
+        (33, 77, 77),
+        (2, 6, 6),
+    ],
+)
+def test_static_shapes_take_the_smallest_bucket_that_holds_the_longest_prompt(
+    longest: int, limit: int, length: int
+) -> None:
+    contract = replace(TEXT_INPUT, max_length=limit, pad_id=7)
+    text = TextPreprocessor("text", contract, word_tokenizer(), static_shapes=True)
+    encoded = text.encode(["red", "blue " * (longest - 1)])
+    assert encoded.tensors["input_ids"].tolist() == [
+        [3, 2] + [7] * (length - 2),
+        [5] * (longest - 1) + [2] + [7] * (length - longest),
+    ]
+    assert encoded.tensors["attention_mask"].sum(axis=1).tolist() == [2, longest]
+    assert encoded.warnings == ()
+
+
+def test_static_shapes_leave_a_fixed_length_as_it_is() -> None:
+    contract = replace(TEXT_INPUT, ids=TensorSpec("input_ids", "int64", ("n", 5)), mask=None)
+    text = TextPreprocessor("text", contract, word_tokenizer(), static_shapes=True)
+    assert ids(text, "red") == [[3, 2, 0, 0, 0]]
+
+
 def test_long_prompts_are_cut_before_the_end_token_and_reported() -> None:
     encoded = preprocessor().encode(["red", "blue " * 96, "a b c d e f g"])
     assert encoded.tensors["input_ids"].tolist()[1] == [5, 5, 5, 5, 5, 2]

@@ -19,6 +19,7 @@ from mmedge_export.graph.axes import name_axes
 from mmedge_export.graph.compiler.attention import find_attention
 from mmedge_export.graph.compiler.choice import Choice, choose
 from mmedge_export.graph.compiler.decompose import decompose, put_back
+from mmedge_export.graph.compiler.naming import site_name
 from mmedge_export.graph.compiler.projection import Folder
 from mmedge_export.graph.compiler.rewrite import FormWriter, fold_names, softmax_of
 from mmedge_export.graph.compiler.sites import Candidate, judge
@@ -136,6 +137,7 @@ def _write(
 
 def _report(candidates: list[Candidate], choice: Choice) -> tuple[Site, ...]:
     done = fold_names(candidates, choice.folds)
+    names = [site_name(candidate.attention) for candidate in candidates]
     sites = []
     for index, c in enumerate(candidates):
         compiled = any((index, half.kind) in fold for fold in choice.folds.values() for half in c.halves)
@@ -143,5 +145,5 @@ def _report(candidates: list[Candidate], choice: Choice) -> tuple[Site, ...]:
         words = [done[index]] if c.halves else []
         why = "; ".join((*words, *c.reasons)) or "keys and values are kept"
         asks, answers = tuple(sorted(c.asks)), tuple(sorted(c.answers))
-        sites.append(Site(c.attention.name, asks, answers, c.heads, c.width, form, why))
+        sites.append(Site(names[index], asks, answers, c.heads, c.width, form, why))
     return tuple(sites)
