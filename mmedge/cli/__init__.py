@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from mmedge.cli.build import build
 from mmedge.cli.demo import demo
 from mmedge.cli.doctor import doctor
 from mmedge.cli.exits import EPILOG, UNEXPECTED, ErrorGroup, report_unexpected
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (demo, run, info, verify, doctor, export):
+for _verb in (demo, run, info, verify, doctor, export, build):
     app.command()(_verb)
 
 

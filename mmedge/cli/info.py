@@ -130,10 +130,12 @@ def _measured(manifest: Manifest) -> Any:
 
 
 def _plans(manifest: Manifest) -> Any:
-    table = _table("Engines built beforehand", "stage", "variant", "engine", "version", "architecture", "bytes")
-    for plan in manifest.plans:
-        words = (plan.stage, plan.variant, plan.engine, plan.version, plan.architecture)
-        table.add_row(*map(printable, words), f"{manifest.files[plan.file].size:,}")
+    table = _table("Engines built beforehand", "stage", "variant", "engine", "architectures", "bytes")
+    for file in dict.fromkeys(plan.file for plan in manifest.plans):
+        plans = [plan for plan in manifest.plans if plan.file == file]
+        one = plans[0]
+        words = (one.stage, one.variant, f"{one.engine} {one.version}", ", ".join(p.architecture for p in plans))
+        table.add_row(*map(printable, words), f"{manifest.files[file].size:,}")
     return table
 
 
