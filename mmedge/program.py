@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from mmedge.bundle import ImageInput, Manifest, TensorSpec, TextInput
 from mmedge.content_cache import ContentCache, content_key
-from mmedge.engines import Array, EngineStage
+from mmedge.engines import Array, EngineStage, Value
 from mmedge.errors import InputError, TensorInputError
 from mmedge.inputs import missing_input
-from mmedge.stages import LoadedStage, StageGroup, StageStats
+from mmedge.stages import LoadedStage, StageGroup, StageStats, on_host
 
 _Key = tuple[tuple[str, ...], str | None]
 """Label and form of a group of stages."""
@@ -37,7 +37,7 @@ class Prepared:
     """
 
     modality: str
-    values: Mapping[str, Array]
+    values: Mapping[str, Value]
     axes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     form: str | None = None
 
@@ -84,7 +84,7 @@ class StagedProgram:
         self.needed = frozenset(read | given)
         self._shared = _shared_axes(manifest)
         self._deciding = manifest.deciding
-        self._last: dict[_Key, tuple[tuple[Prepared, ...], Mapping[str, Array]]] = {}
+        self._last: dict[_Key, tuple[tuple[Prepared, ...], Mapping[str, Value]]] = {}
         # Sensor windows rarely come back, but a caller may set the same tensors at each frame: the last one is enough.
         # Frames always differ, and hashing them would cost more than it saves.
         self._caches: dict[str, ContentCache[Prepared]] = {
@@ -147,7 +147,7 @@ class StagedProgram:
             late = len(label) > 1 or (own is not None and label != (self._deciding,))
             if label and late and own in (None, form):
                 values.update(self._once(key, group, tuple(inputs[name] for name in label), values))
-        return {name: values[name] for name in self._outputs}
+        return {tensor.name: on_host(values[tensor.name], tensor) for tensor in self.manifest.outputs}
 
     def stats(self) -> dict[str, StageStats]:
         """What each stage did, by its name."""
@@ -166,7 +166,7 @@ class StagedProgram:
             form = self._form(tensors)
         keys = [((modality,), own) for own in dict.fromkeys((None, form)) if ((modality,), own) in self._groups]
         known = {**self._constants(form), **tensors}
-        values: dict[str, Array] = {}
+        values: dict[str, Value] = {}
         for key in keys:
             values.update(self._groups[key].run({**known, **values}))
         elsewhere = set(self._outputs).union(*(g.takes for key, g in self._groups.items() if key not in keys))
@@ -184,16 +184,16 @@ class StagedProgram:
         sizes = named_sizes(self.manifest.inputs[str(self._deciding)].tensors, tensors)
         return min(self.manifest.forms, key=lambda name: self.manifest.forms[name].flops(sizes))
 
-    def _constants(self, form: str | None) -> dict[str, Array]:
-        values: dict[str, Array] = {}
+    def _constants(self, form: str | None) -> dict[str, Value]:
+        values: dict[str, Value] = {}
         for key in ((), None), ((), form):
             if key in self._groups:
                 values.update(self._once(key, self._groups[key], (), values))
         return values
 
     def _once(
-        self, key: _Key, group: StageGroup, of: tuple[Prepared, ...], values: Mapping[str, Array]
-    ) -> Mapping[str, Array]:
+        self, key: _Key, group: StageGroup, of: tuple[Prepared, ...], values: Mapping[str, Value]
+    ) -> Mapping[str, Value]:
         last = self._last.get(key)
         if last is not None and all(before is now for before, now in zip(last[0], of, strict=True)):
             group.hit()

@@ -7,8 +7,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mmedge.bundle import Stage
-from mmedge.engines import Array, EngineStage
+import numpy as np
+
+from mmedge.bundle import Stage, TensorSpec
+from mmedge.engines import Array, EngineStage, Value
+from mmedge.inputs import numpy_dtype
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,15 @@ class LoadedStage:
         self._total = 0.0
         self._last = 0.0
 
-    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Run on values of the host or of the engine's device; what an engine leaves on its device stays there."""
         start = time.perf_counter()
-        result = self._engine.run({tensor.name: values[tensor.name] for tensor in self.spec.inputs})
+        chained = getattr(self._engine, "run_on_device", None)
+        result: dict[str, Value] = {}
+        if chained is not None:
+            result.update(chained({tensor.name: values[tensor.name] for tensor in self.spec.inputs}))
+        else:
+            result.update(self._engine.run({t.name: on_host(values[t.name], t) for t in self.spec.inputs}))
         took = (time.perf_counter() - start) * 1e3
         with self._lock:
             self._runs += 1
@@ -75,6 +84,13 @@ class LoadedStage:
             )
 
 
+def on_host(value: Value, spec: TensorSpec) -> Array:
+    """`value` as an array of the host, of the dtype that `spec` promises where it comes from a device."""
+    if isinstance(value, np.ndarray):
+        return value
+    return value.numpy().astype(numpy_dtype(spec), copy=False)
+
+
 class StageGroup:
     """The stages of one label and form, in order. `takes` comes from outside, `needed` of what they make goes there."""
 
@@ -84,7 +100,7 @@ class StageGroup:
         self.takes = {tensor.name for stage in stages for tensor in stage.spec.inputs} - made
         self._gives = sorted(made & needed)
 
-    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, values: Mapping[str, Value]) -> dict[str, Value]:
         known = {name: values[name] for name in self.takes}
         for stage in self.stages:
             known |= stage.run(known)

@@ -64,8 +64,28 @@ class StageModel:
     plan: Callable[[str, str, str], memoryview | None] = _no_plan
 
 
+class OnDevice(Protocol):
+    """What a stage left in the memory of its device; nobody changes it any more."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def numpy(self) -> Array:
+        """A copy on the host."""
+        ...
+
+
+Value = Array | OnDevice
+
+
 class EngineStage(Protocol):
     """A loaded stage. Any thread may run it.
+
+    A stage on a device may also have ``run_on_device``, which takes and gives `OnDevice` values beside arrays: stages
+    of one engine are chained without copies over the host.
 
     Attributes:
         engine: Name and version of the engine, such as ``onnxruntime 1.32.0``.

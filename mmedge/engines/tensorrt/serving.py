@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from mmedge.engines import Array, EngineStage
 
@@ -38,6 +39,11 @@ class ServingStage:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         return self._stage.run(feeds)
+
+    @property
+    def run_on_device(self) -> Any:
+        """That of the stage in use; None where it has none."""
+        return getattr(self._stage, "run_on_device", None)
 
     def switch(self, stage: EngineStage) -> None:
         """From the next run on, run on `stage`. Runs that have begun end where they began."""
