@@ -6,7 +6,8 @@
 Models with random weights: the built-in model with room for 77 tokens, a cross-attention model of the size of CLIP
 (D=768, H=12, six layers over a ViT-B/16 tower's 196 tokens), and a small one. Each is exported twice, with and without
 `Options.compile_prompts`, in fp32. For each number and length of prompts both run frames in turn, the one that begins
-changing from round to round, with a pause before each; the ratio is the median of the rounds' ratios.
+changing from round to round, with a pause before each; the ratio is the median of the rounds' ratios. The staged one runs
+twice in each round: the ratio of its two turns, which should be 1, shows what the machine's own noise is.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def measure_model(name: str, arguments: argparse.Namespace) -> list[dict[str, An
         ]
         for runner in runners.values():
             runner.model.close()
-    heads = ("prompts", "tokens", "form", "compiled, frames/s", "staged, frames/s", "ratio", "range", "prompt ms")
+    heads = ("prompts", "tokens", "form", "compiled, frames/s", "staged, frames/s", "ratio", "range", "noise", "prompt ms")
     print(table(heads, [line(row) for row in rows]))
     errors = {rewrite: report.verification.errors for rewrite, report in exports.items()}
     return [{**row, "sites": sites, "relative_errors": errors[True]} for row in rows]
@@ -170,17 +171,20 @@ def measure(
         runner.turn(frames)
     each = max(1, round(TURN_S / staged.turn(frames)))
     batch = [frames[i % len(frames)] for i in range(each)]
-    times: dict[bool, list[float]] = {True: [], False: []}
+    turns = {"compiled": compiled, "staged": staged, "again": staged}
+    times: dict[str, list[float]] = {name: [] for name in turns}
     for index in range(rounds):
-        for is_compiled in (index % 2 == 0, index % 2 != 0):
-            times[is_compiled].append((compiled if is_compiled else staged).turn(batch))
+        for step in range(len(turns)):
+            name = list(turns)[(index + step) % len(turns)]
+            times[name].append(turns[name].turn(batch))
     return {
         "prompts": count,
         "tokens": length,
         "form": compiled.form(frames[0]),
-        "compiled_frame_ms": milliseconds(times[True]),
-        "staged_frame_ms": milliseconds(times[False]),
-        "ratio": ratios(times[False], times[True]),
+        "compiled_frame_ms": milliseconds(times["compiled"]),
+        "staged_frame_ms": milliseconds(times["staged"]),
+        "ratio": ratios(times["staged"], times["compiled"]),
+        "noise": ratios(times["staged"], times["again"]),
         "set_text_ms": {name: round(1000 * seconds, 3) for name, seconds in prompt_s.items()},
         "frames_per_turn": each,
     }
@@ -196,6 +200,7 @@ def line(row: dict[str, Any]) -> list[str]:
         f"{1000 / row['staged_frame_ms']:.1f}",
         f"**{ratio['median']:.2f}**",
         f"{ratio['min']:.2f} to {ratio['max']:.2f}",
+        f"{row['noise']['median']:.2f}",
         f"{prompt['compiled']:.1f} against {prompt['staged']:.1f}",
     ]
 

@@ -22,8 +22,8 @@ from mmedge_export.samples import sample_tensors
 
 SIZE = (1920, 1080)
 COSINE = 0.9995
-"""Of every output to torch in float32, which a variant that rounds must reach on the bundle's few samples to be kept. Half
-the distance of the goal of 0.999: a variant at 0.9990 on the samples had 0.9989 on other frames of the clip."""
+"""Of every output to torch in float32, which a variant that rounds must reach on the bundle's few samples to be kept.
+Half the distance of the goal of 0.999: a variant at 0.9990 on the samples had 0.9989 on other frames of the clip."""
 
 
 class Tower(torch.nn.Module):

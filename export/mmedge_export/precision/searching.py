@@ -95,6 +95,10 @@ class _Search:
         if not forced and not self._workshop.nodes(variant):
             self._drop(variant, "no operator of a frame's stages gains by it")
             return None
+        if not forced and variant.calibrated and self._options.calibration is None and self._options.metric is None:
+            # Ranges that were taken from the samples fit them: the comparison would show nothing of other frames.
+            self._drop(variant, "its ranges need frames other than the samples that judge it: give calibration frames")
+            return None
         try:
             candidate = self._built(variant)
         except EngineError as error:

@@ -38,6 +38,11 @@ class Precision:
     needs: str | None = None
     replaces: tuple[str, ...] = field(default=(FP32,))
 
+    @property
+    def calibrated(self) -> bool:
+        """Its ranges are fixed, and come from sample frames."""
+        return self.rewrite in ("static", "symmetric")
+
 
 VARIANTS = {
     variant.name: variant

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from support.towers import declared, export_tower, write_tower
+from support.towers import WORDS, declared, export_tower, write_tower
 
 import mmedge
 import mmedge_export as mx
@@ -27,6 +27,12 @@ def onnxruntime_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine({"onnxruntime": open_engine("onnxruntime:cpu", threads=1)}, frozenset(), "a processor, 1 threads")
     monkeypatch.setattr("mmedge_export.precision.searching.this_machine", lambda threads: machine)
     monkeypatch.setattr("mmedge_export.precision.searching.WORTH_MS", 0.0)
+
+
+def frames() -> list[mx.Sample]:
+    """Calibration frames that are none of the samples."""
+    random = np.random.default_rng(11)
+    return [mx.Sample(random.integers(0, 256, (32, 32, 3), dtype=np.uint8), (word,)) for word in WORDS[2:6]]
 
 
 @pytest.mark.usefixtures("onnxruntime_alone")
@@ -50,7 +56,7 @@ def test_variants_that_are_asked_for_are_all_there_and_verified(tmp_path: Path) 
 
 @pytest.mark.usefixtures("onnxruntime_alone")
 def test_auto_keeps_what_the_table_says(tmp_path: Path) -> None:
-    report = export_tower(tmp_path / "t.mmedge", "auto")
+    report = export_tower(tmp_path / "t.mmedge", "auto", mx.Options(calibration=frames()))
     manifest = report.manifest
     assert [row.variant for row in manifest.measured] == ["fp32", "int8", "int8-dynamic"]
     assert all(row.ms is not None and row.ms > 0 for row in manifest.measured)
@@ -64,6 +70,14 @@ def test_auto_keeps_what_the_table_says(tmp_path: Path) -> None:
         card = bytes(bundle.read("MODEL_CARD.md")).decode()
     assert "## Precision search" in card
     assert "int8-dynamic" in card
+
+
+@pytest.mark.usefixtures("onnxruntime_alone")
+def test_auto_does_not_judge_fixed_ranges_by_the_samples_that_they_were_taken_from(tmp_path: Path) -> None:
+    manifest = export_tower(tmp_path / "t.mmedge", "auto").manifest
+    assert "int8" not in manifest.variants
+    note = next(row.note for row in manifest.measured if row.variant == "int8")
+    assert note == "its ranges need frames other than the samples that judge it: give calibration frames"
 
 
 def test_frames_that_cost_nothing_are_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +152,7 @@ def test_a_variant_outside_its_limits_is_refused_when_asked_for_and_dropped_by_a
     forced = export_tower(tmp_path / "b.mmedge", "int8", replace(options, force=True))
     assert not forced.manifest.variants["int8"].verified
     assert any("int8" in warning for warning in forced.warnings)
-    auto = export_tower(tmp_path / "c.mmedge", "auto", options)
+    auto = export_tower(tmp_path / "c.mmedge", "auto", replace(options, calibration=frames()))
     assert "int8" not in auto.manifest.variants
     note = next(row.note for row in auto.manifest.measured if row.variant == "int8")
     assert note.startswith("outside its limits: ")
