@@ -6,8 +6,8 @@
 Models with random weights: the built-in model with room for 77 tokens, a cross-attention model of the size of CLIP
 (D=768, H=12, six layers over a ViT-B/16 tower's 196 tokens), and a small one. Each is exported twice, with and without
 `Options.compile_prompts`, in fp32. For each number and length of prompts both run frames in turn, the one that begins
-changing from round to round, with a pause before each; the ratio is the median of the rounds' ratios. The staged one runs
-twice in each round: the ratio of its two turns, which should be 1, shows what the machine's own noise is.
+changing from round to round, with a pause before each; the ratio is the median of the rounds' ratios. The staged one
+runs twice in each round: the ratio of its two turns, which should be 1, shows what the machine's own noise is.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def measure_model(name: str, arguments: argparse.Namespace) -> list[dict[str, An
         ]
         for runner in runners.values():
             runner.model.close()
-    heads = ("prompts", "tokens", "form", "compiled, frames/s", "staged, frames/s", "ratio", "range", "noise", "prompt ms")
+    heads = ("prompts", "tokens", "form", "compiled/s", "staged/s", "ratio", "range", "noise", "prompt ms")
     print(table(heads, [line(row) for row in rows]))
     errors = {rewrite: report.verification.errors for rewrite, report in exports.items()}
     return [{**row, "sites": sites, "relative_errors": errors[True]} for row in rows]
