@@ -19,12 +19,12 @@ from pathlib import Path
 from mmedge import __version__
 from mmedge.bundle import Bundle, Golden, Manifest, Variant
 from mmedge.cache import DiskCache, cache_key
+from mmedge.comparison import compare
 from mmedge.engines import Engine, open_engine
 from mmedge.errors import EngineError
 from mmedge.loading import choose_precision, load_stages
 from mmedge.program import StagedProgram
 from mmedge.timing import Timing, measure
-from mmedge.verification import compare
 
 _log = logging.getLogger("mmedge")
 

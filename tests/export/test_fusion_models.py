@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -56,8 +57,11 @@ class Exported:
         return {stage.label for stage in self.report.manifest.stages}
 
     def check(self) -> None:
-        """Every form ran, and gave what torch gives."""
+        """Every form ran, and gave what torch gives, on OpenVINO too."""
         assert self.report.verification.passed
+        if importlib.util.find_spec("openvino"):
+            found = mmedge.verify(self.report.path, engine="openvino:cpu", precision="fp32")
+            assert found.passed, found.reasons
         assert not self.idle
         assert max(self.errors.values()) <= TOLERANCE, self.errors
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from mmedge.agreement import HIGHER_IS_BETTER, deviation
 from mmedge.bundle import Manifest, Measurement, seal
+from mmedge.comparison import Comparison, compare
 from mmedge.errors import EngineError, ExportError, ParityError
 from mmedge.loading import load_program
-from mmedge.verification import Comparison, compare
 from mmedge_export.options import Options
 from mmedge_export.precision.choice import Row, verdicts
 from mmedge_export.precision.machine import REFERENCE, Machine, this_machine

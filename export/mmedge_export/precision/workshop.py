@@ -12,10 +12,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from mmedge.bundle import Bundle, FileEntry, Golden, Manifest, Stage, Variant, open_bundle, seal
+from mmedge.comparison import Comparison, compare
 from mmedge.engines import Engine, open_engine
 from mmedge.loading import load_program
 from mmedge.program import StagedProgram
-from mmedge.verification import Comparison, compare
 from mmedge_export.precision.calibration import Arrays, record
 from mmedge_export.precision.files import VariantWriter, load_stage
 from mmedge_export.precision.half import convertible, out_of_range, round_values, to_half
