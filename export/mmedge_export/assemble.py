@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -18,13 +19,13 @@ from mmedge.bundle import (
     Stage,
     Task,
     TensorSpec,
-    TextInput,
     Variant,
     seal,
     write_goldens,
 )
 from mmedge.bundle.writer import file_entries
 from mmedge.errors import GraphError
+from mmedge_export.graph.axes import prompt_lengths
 from mmedge_export.graph.compiler import Compilation, compile_prompts
 from mmedge_export.graph.emit import StageWriter
 from mmedge_export.graph.partition import StagePlan, partition
@@ -34,6 +35,8 @@ from mmedge_export.graph.sizes import concrete_sizes
 from mmedge_export.options import Options
 
 PRECISION = "fp32"
+
+_log = logging.getLogger("mmedge")
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,9 @@ def _plans(subject: Subject, options: Options) -> tuple[list[StagePlan], Compila
     """Sink what is only repeated, compile the prompts, and cut."""
     model, inputs = subject.graph, subject.inputs
     specs = [(spec, name) for name, contract in inputs.items() for spec in contract.tensors]
-    limits = {
-        axis: contract.max_length
-        for contract in inputs.values()
-        if isinstance(contract, TextInput)
-        for axis in contract.ids.shape[1:]
-        if isinstance(axis, str)
-    }
+    limits = prompt_lengths(inputs)
     names = [str(value.name) for value in model.graph.outputs]
-    if any(repeat.crossed for repeat in sink_broadcasts(model)):
-        infer(model, limits)
+    _sink(model, limits)
     compiled = compile_prompts(model, inputs, rewrite=options.compile_prompts)
     infer(model, limits)
     sizes = concrete_sizes(model, subject.goldens[0].inputs)
@@ -123,6 +119,17 @@ def _plans(subject: Subject, options: Options) -> tuple[list[StagePlan], Compila
     for plan in plans:
         plan.renamed.update(renamed)
     return plans, compiled
+
+
+def _sink(model: ir.Model, limits: Mapping[str, int]) -> None:
+    """Move repeats down, and say so."""
+    sunk = [repeat for repeat in sink_broadcasts(model) if repeat.crossed]
+    for repeat in sunk:
+        ends = ", ".join(f"{stop.op_type} {stop.node} ({stop.reason})" for stop in repeat.stops[:3])
+        what = f"{repeat.node} repeats a tensor {repeat.count} times"
+        _log.info("%s: it was moved past %d operators, down to %s", what, repeat.crossed, ends)
+    if sunk:
+        infer(model, limits)
 
 
 def _file_stem(index: int, plan: StagePlan) -> str:

@@ -25,6 +25,7 @@ from mmedge_export.assemble import PRECISION, Subject, assemble
 from mmedge_export.capture import TorchSource
 from mmedge_export.card import model_card
 from mmedge_export.declare import Declaration, Text
+from mmedge_export.graph.axes import prompt_lengths
 from mmedge_export.graph.prepare import load_graph, prepare
 from mmedge_export.graph.vocabulary import embedding_rows
 from mmedge_export.onnx_source import OnnxSource
@@ -191,9 +192,7 @@ def _subject(job: Job, goldens: list[Golden], scratch: Path, bar: Steps) -> Subj
     graph_file = job.source.to_onnx(scratch / "source.onnx", specs, [golden.inputs for golden in goldens])
     bar.start("folding constants and inferring shapes")
     graph = load_graph(graph_file)
-    texts = [contract for contract in job.inputs.values() if isinstance(contract, TextInput)]
-    limits = {axis: t.max_length for t in texts for axis in t.ids.shape[1:] if isinstance(axis, str)}
-    prepare(graph, specs, limits)
+    prepare(graph, specs, prompt_lengths(job.inputs))
     _check_task(job.task, graph)
     _check_vocabulary(job.inputs, graph)
     return Subject(job.source.description, graph, job.inputs, job.tokenizer, job.task, goldens)

@@ -12,10 +12,22 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
+from mmedge.bundle import Input, TextInput
 from mmedge_export.graph.sizes import Sizes, concrete_sizes
 
 _SMALL = (5, 7, 11, 13, 17, 19)
 _LARGE = (97, 101, 103, 107, 109, 113)
+
+
+def prompt_lengths(inputs: Mapping[str, Input]) -> dict[str, int]:
+    """The largest size of each named axis that counts the tokens of a prompt."""
+    return {
+        axis: contract.max_length
+        for contract in inputs.values()
+        if isinstance(contract, TextInput)
+        for axis in contract.ids.shape[1:]
+        if isinstance(axis, str)
+    }
 
 
 def name_axes(model: ir.Model, limits: Mapping[str, int]) -> None:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from mmedge.bundle import Form, ImageInput, Input, Site, TextInput
-from mmedge_export.graph.axes import name_axes
+from mmedge_export.graph.axes import name_axes, prompt_lengths
 from mmedge_export.graph.compiler.attention import find_attention
 from mmedge_export.graph.compiler.choice import Choice, choose
 from mmedge_export.graph.compiler.decompose import decompose, put_back
@@ -58,7 +58,7 @@ def compile_prompts(model: ir.Model, inputs: Mapping[str, Input], *, rewrite: bo
     if parts:
         # Not `infer`: what nothing reads now may be put back.
         ShapeInferencePass(strict_mode=False)(model)
-        name_axes(model, _lengths(inputs))
+        name_axes(model, prompt_lengths(inputs))
     modalities = {spec.name: name for name, contract in inputs.items() for spec in contract.tensors}
     labels = label_values(graph, modalities)
     rates = {name: _rate(contract) for name, contract in inputs.items()}
@@ -70,7 +70,7 @@ def compile_prompts(model: ir.Model, inputs: Mapping[str, Input], *, rewrite: bo
     if not rewrite or any(_holds_graph(node) for node in graph):
         choice = Choice({"": frozenset()}, {})
     else:
-        choice = choose(candidates, _lengths(inputs), float(sum(node_flops(node, sizes) for node in frame)))
+        choice = choose(candidates, prompt_lengths(inputs), float(sum(node_flops(node, sizes) for node in frame)))
     folded = {candidates[index].attention.softmax for fold in choice.folds.values() for index, _ in fold}
     put_back(parts, {new for new in parts if softmax_of(new) in folded})
     parts = {new: old for new, old in parts.items() if softmax_of(new) in folded}
@@ -83,21 +83,11 @@ def _rate(contract: Input) -> int:
     return 0 if isinstance(contract, TextInput) else 2 if isinstance(contract, ImageInput) else 1
 
 
-def _lengths(inputs: Mapping[str, Input]) -> dict[str, int]:
-    return {
-        axis: contract.max_length
-        for contract in inputs.values()
-        if isinstance(contract, TextInput)
-        for axis in contract.ids.shape[1:]
-        if isinstance(axis, str)
-    }
-
-
 def _folder(model: ir.Model, labels: Mapping[ir.Value, Label], inputs: Mapping[str, Input]) -> tuple[Folder, Sizes]:
     """The sizes by which layouts are told apart: each named axis has one of its own."""
     specs = [spec for contract in inputs.values() for spec in contract.tensors]
     axes = list(dict.fromkeys(axis for spec in specs for axis in spec.shape if isinstance(axis, str)))
-    limits = _lengths(inputs)
+    limits = prompt_lengths(inputs)
     chosen = {a: min(s, limits.get(a, s)) for a, s in zip(axes, _PROBE_SIZES, strict=False)}
     chosen |= dict.fromkeys(axes[len(_PROBE_SIZES) :], _PROBE_SIZES[-1])
     arrays = {s.name: np.zeros([chosen[d] if isinstance(d, str) else d for d in s.shape], s.dtype) for s in specs}
