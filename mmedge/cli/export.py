@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,6 +99,7 @@ def _as_json(report: Any) -> dict[str, Any]:
         "seconds": round(report.seconds, 2),
         "stages": [{"name": stage.name, "label": list(stage.label)} for stage in report.manifest.stages],
         "verification": report.verification.to_json(),
+        "measured": [asdict(row) for row in report.manifest.measured],
         "warnings": list(report.warnings),
     }
 
@@ -124,6 +126,10 @@ def _show(report: Any) -> None:
     for stage in report.manifest.stages:
         print(f"  stage {stage.name}: runs on {' + '.join(stage.label) or 'nothing: constant'}")
     print(f"  {'PASS' if found.passed else 'FAIL'}: largest relative error {worst:.2g}, at most {found.tolerance:g}")
+    for row in report.manifest.measured:
+        time = "" if row.ms is None else f" {row.ms:.2f} ms a frame,"
+        fate = "kept" if row.kept else "dropped"
+        print(printable(f"  {row.variant} on {row.engine}:{time} {fate}: {row.note}"))
     for line in (*found.reasons, *report.warnings):
         print(f"  {line}")
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import BinaryIO
 
 import onnx_ir as ir
 
 from mmedge_export.graph.partition import StagePlan
+from mmedge_export.graph.weights import WeightsFile
 
 WEIGHTS = "weights.bin"
-_EXTERNAL_FROM = 1024
-_ALIGNMENT = 64
 
 
 class StageWriter:
@@ -24,8 +21,7 @@ class StageWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: dict[bytes, ir.ExternalTensor] = {}
-        self._end = 0
+        self._weights = WeightsFile(folder, WEIGHTS)
 
     def write(self, model: ir.Model, stage: StagePlan, name: str) -> None:
         """Cut `stage` out of `model` and write it as ``NAME.onnx``; large weights go to the shared weights file.
@@ -49,37 +45,6 @@ class StageWriter:
             graph.register_initializer(value)
         part = ir.Model(graph, ir_version=min(model.ir_version, 10), producer_name="mmedge")
         part.opset_imports.update(model.opset_imports)
-        with (self._folder / WEIGHTS).open("ab") as file:
-            for value in (v for inner in part.graphs() for v in inner.initializers.values()):
-                if value.const_value is not None:
-                    value.const_value = self._stored(value.const_value, file)
+        for inner in part.graphs():
+            self._weights.keep(inner)
         ir.save(part, self._folder / f"{name}.onnx")
-
-    def _stored(self, tensor: ir.TensorProtocol, file: BinaryIO) -> ir.TensorProtocol:
-        """Large weights outside; small ones inside, also those that the source kept in a file of its own."""
-        if tensor.nbytes >= _EXTERNAL_FROM:
-            return self._place(tensor, file)
-        return (
-            ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
-            if isinstance(tensor, ir.ExternalTensor)
-            else tensor
-        )
-
-    def _place(self, tensor: ir.TensorProtocol, file: BinaryIO) -> ir.ExternalTensor:
-        data = tensor.tobytes()
-        digest = hashlib.sha256(f"{tensor.dtype.name} {tensor.shape}".encode() + data).digest()
-        if digest not in self._known:
-            padding = -self._end % _ALIGNMENT
-            file.write(b"\0" * padding)
-            file.write(data)
-            self._known[digest] = ir.ExternalTensor(
-                location=WEIGHTS,
-                offset=self._end + padding,
-                length=len(data),
-                dtype=tensor.dtype,
-                shape=ir.Shape(tensor.shape.numpy()),
-                name=tensor.name or digest.hex(),
-                base_dir=self._folder,
-            )
-            self._end += padding + len(data)
-        return self._known[digest]

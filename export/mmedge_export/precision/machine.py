@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import platform
 import re
@@ -14,6 +15,8 @@ import onnxruntime
 from mmedge.engines import Engine, open_engine
 from mmedge.errors import EngineError
 from mmedge_export.precision.variants import Precision
+
+_log = logging.getLogger("mmedge")
 
 REFERENCE = "onnxruntime"
 """The engine by which a variant is judged that no engine here is made for."""
@@ -57,8 +60,8 @@ def this_machine(threads: int | None) -> Machine:
         found = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         capabilities = frozenset(str(item) for item in found)
         versions.append(f"openvino {str(openvino.__version__).partition('-')[0]}")
-    except (EngineError, ImportError):
-        pass
+    except (EngineError, ImportError) as error:
+        _log.info("the precision search measures without OpenVINO: %s", error)
     count = threads or os.cpu_count() or 1
     return Machine(engines, capabilities, ", ".join([_processor(), f"{count} threads", *versions]))
 
