@@ -84,6 +84,7 @@ class StagedProgram:
         self.needed = frozenset(read | given)
         self._shared = _shared_axes(manifest)
         self._deciding = manifest.deciding
+        self._plans = {(m, form): self._plan(m, form) for m in manifest.inputs for form in (None, *manifest.forms)}
         self._last: dict[_Key, tuple[tuple[Prepared, ...], Mapping[str, Value]]] = {}
         # Sensor windows rarely come back, but a caller may set the same tensors at each frame: the last one is enough.
         # Frames always differ, and hashing them would cost more than it saves.
@@ -164,12 +165,11 @@ class StagedProgram:
     def _prepare(self, modality: str, tensors: Mapping[str, Array], form: str | None) -> Prepared:
         if form is None and modality == self._deciding:
             form = self._form(tensors)
-        keys = [((modality,), own) for own in dict.fromkeys((None, form)) if ((modality,), own) in self._groups]
+        keys, elsewhere = self._plans[modality, form]
         known = {**self._constants(form), **tensors}
         values: dict[str, Value] = {}
         for key in keys:
             values.update(self._groups[key].run({**known, **values}))
-        elsewhere = set(self._outputs).union(*(g.takes for key, g in self._groups.items() if key not in keys))
         values = {name: array for name, array in {**tensors, **values}.items() if name in elsewhere}
         axes = {
             axis: (spec.name, size)
@@ -178,6 +178,12 @@ class StagedProgram:
             if axis in self._shared
         }
         return Prepared(modality, values, axes, form)
+
+    def _plan(self, modality: str, form: str | None) -> tuple[list[_Key], set[str]]:
+        """The groups that hang on one modality alone, and the names of what is wanted outside of them."""
+        label = (modality,)
+        keys: list[_Key] = [(label, own) for own in dict.fromkeys((None, form)) if (label, own) in self._groups]
+        return keys, set(self._outputs).union(*(g.takes for key, g in self._groups.items() if key not in keys))
 
     def _form(self, tensors: Mapping[str, Array]) -> str:
         """The form in which a frame costs least for the sizes of these tensors of the deciding modality."""
