@@ -13,7 +13,9 @@
     │   ├── SourceNotFoundError    there is no such thing
     │   ├── SourceOpenError        it is there and cannot be opened
     │   └── SourceLostError        it was open and stopped giving frames
-    ├── VideoWriteError        a video file cannot be written
+    ├── SinkError              a place for results cannot be opened or written to
+    │   └── VideoWriteError        a video file cannot be written
+    ├── ConfigError            a device file cannot be used; names line and key
     ├── EngineError            an engine is missing, or it refused a stage
     ├── TaskError              the task's outputs are not what the manifest promises
     ├── PromptGrammarError     a sentence outside the built-in model's grammar
@@ -80,7 +82,15 @@ class SourceLostError(SourceError):
     """The source was open and stopped giving frames."""
 
 
-class VideoWriteError(MmedgeError):
+class SinkError(MmedgeError):
+    """A place for results cannot be opened or written to."""
+
+
+class ConfigError(MmedgeError):
+    """A device file cannot be used. The message names line and key."""
+
+
+class VideoWriteError(SinkError):
     """A video file cannot be written. Nothing half-written is left under its name."""
 
 

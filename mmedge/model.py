@@ -38,7 +38,7 @@ from mmedge.sources.frame import Frame
 from mmedge.tasks import Context, interpret
 
 if TYPE_CHECKING:
-    from mmedge.sources.feed import SourceLike
+    from mmedge.sources import SourceLike
     from mmedge.stream import Stream
 
 _log = logging.getLogger("mmedge")

@@ -55,7 +55,8 @@ class Result:
         input_ages_ms: Time from the `update` of each tensor modality that the model needs until this result was made,
             by its name; {} for a model without such.
         dropped: Frames of the source that were dropped between this frame and the one before.
-        state: State of the source: ``live``, or ``stale`` for a frame that came more than a second late.
+        state: State of the source when the result was made, see `mmedge.streaming.states.State`: ``live`` means that
+            the frame is what is there now; ``stale``, ``frozen`` and ``reconnecting`` that it is not.
         media_time_s: Place in the file in seconds; None where the source has no such thing.
         prompt_version: Which `set_text` call the result answers, from 1; 0 for a model without text.
         latency_ms: Time in the model, preparation of the frame included.
@@ -166,6 +167,8 @@ class Grounding(Result):
         boxes: float32 [k, 4], (x0, y0, x1, y1) in pixels of the frame.
         prompts: int64 [k], the place of each detection's prompt in the list that was set.
         all_scores: float32 [n], the best score of each of the n prompts, detected or not.
+        track_ids: int64 [k], the same number for the same thing in successive frames of a source, from 1; None where
+            nobody follows it (`mmedge.triggers.tracking`).
     """
 
     labels: tuple[str, ...]
@@ -173,6 +176,7 @@ class Grounding(Result):
     boxes: Floats
     prompts: Integers
     all_scores: Floats
+    track_ids: Integers | None = None
 
     def __post_init__(self) -> None:
         count = len(self.labels)
@@ -180,6 +184,7 @@ class Grounding(Result):
         _freeze(self, "boxes", np.float32, (count, 4))
         _freeze(self, "prompts", np.int64, (count,))
         _freeze(self, "all_scores", np.float32, (None,))
+        _freeze(self, "track_ids", np.int64, (count,))
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections``. Raises MissingDependencyError where supervision is not installed."""
@@ -187,11 +192,13 @@ class Grounding(Result):
             xyxy=self.boxes.copy(),
             confidence=self.scores.copy(),
             class_id=self.prompts.copy(),
+            tracker_id=None if self.track_ids is None else self.track_ids.copy(),
             data={"class_name": np.array(self.labels, dtype=np.str_)},
         )
 
     def _own_json(self) -> dict[str, Any]:
-        return {"labels": list(self.labels), "scores": _rounded(self.scores, 5), "boxes": _rounded(self.boxes, 2)}
+        value = {"labels": list(self.labels), "scores": _rounded(self.scores, 5), "boxes": _rounded(self.boxes, 2)}
+        return value if self.track_ids is None else {**value, "track_ids": self.track_ids.tolist()}
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

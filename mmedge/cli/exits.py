@@ -12,15 +12,16 @@ from typer.core import TyperGroup
 
 from mmedge.errors import (
     BundleError,
+    ConfigError,
     EngineError,
     ExportError,
     InputError,
     MissingDependencyError,
     MmedgeError,
     PromptGrammarError,
+    SinkError,
     SourceError,
     TaskError,
-    VideoWriteError,
 )
 
 FAILED = 1
@@ -38,12 +39,13 @@ _CODES: tuple[tuple[type[MmedgeError], int], ...] = (
     (EngineError, 6),
     (MissingDependencyError, _LIBRARY),
     (ExportError, 7),
-    (VideoWriteError, 8),
+    (SinkError, 8),
+    (ConfigError, 4),
     (MmedgeError, 70),
 )
 
 EPILOG = (
-    "Exit codes: 0 done · 1 a check failed · 2 wrong usage · 3 bundle · 4 input or prompt · 5 source · "
+    "Exit codes: 0 done · 1 a check failed · 2 wrong usage · 3 bundle · 4 input, prompt or device file · 5 source · "
     "6 engine or missing library · 7 export · 8 output not written · 70 a defect in mmedge · 130 interrupted. "
     "Results go to standard output, progress and logs to standard error."
 )

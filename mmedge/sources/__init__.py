@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mmedge.sources.devices import list_cameras
-from mmedge.sources.feed import Feed, SourceLike
+from mmedge.sources.feed import Feed
 from mmedge.sources.frame import Frame
 from mmedge.sources.opening import open_source
 from mmedge.sources.paced import PacedSource
 from mmedge.sources.pictures import read_picture
-from mmedge.sources.source import Source
+from mmedge.sources.source import Source, SourceLike
 from mmedge.sources.spec import GRAMMAR, mask_passwords
 from mmedge.sources.tabletop import TabletopSource
 

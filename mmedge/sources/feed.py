@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from mmedge.sources.frame import Frame
 from mmedge.sources.opening import open_source
 from mmedge.sources.paced import PacedSource
 from mmedge.sources.reader import Reader
-from mmedge.sources.source import Source
+from mmedge.sources.source import Source, SourceLike
 from mmedge.sources.spec import GRAMMAR, checked_seconds, spec_of
 
 POLICIES = ("auto", "freshest", "every")
@@ -28,8 +27,6 @@ _LIVE_QUEUE = 64
 _FILE_QUEUE = 2
 
 _MEMBERS = ("name", "live", "fps", "frame_count", "incomplete", "read", "close")
-
-SourceLike = str | int | os.PathLike[str] | Source
 
 
 class Feed:

@@ -22,7 +22,8 @@ class Frame:
             it came off the source, less what the time stamps of a camera or network stream show it to have waited.
         captured_at: The same moment in UTC, always later than that of the frame before.
         dropped: Frames of this source between this one and the one handed out before it.
-        state: ``live`` for a frame that is what it seems; ``stale`` for one that was over a second old when it came.
+        state: ``live`` for a frame that is what it seems; ``stale`` for one that was over a second old when it came;
+            ``frozen`` for one that a camera which hangs gives again and again.
         media_time_s: Place in the file in seconds; None where the source has no such thing.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 from mmedge.sources.frame import Frame
@@ -53,3 +54,7 @@ class Source(Protocol):
         May be called from any thread and more than once: a read that is under way ends as soon as it can, with None.
         """
         ...
+
+
+SourceLike = str | int | os.PathLike[str] | Source
+"""What names a source, or an open one."""

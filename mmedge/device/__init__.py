@@ -1,0 +1,1 @@
+"""A whole device from one file: sources, models, triggers, sinks."""

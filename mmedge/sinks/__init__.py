@@ -1,0 +1,1 @@
+"""The places where results go."""

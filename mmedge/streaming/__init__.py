@@ -1,0 +1,1 @@
+"""From sources that come and go to results that say how fresh they are."""

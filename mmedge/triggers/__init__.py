@@ -1,0 +1,1 @@
+"""From scores to events: thresholds that were calibrated, hysteresis, durations, zones."""
