@@ -4,6 +4,7 @@
 #   make test                        full install, then lint, types and tests
 #   make model                       train the built-in model again and put it into the package
 #   make bench                       the measurements of docs/measurements.md that a CPU can make
+#   make kernels                     compile every GPU kernel for every architecture, and look for spills (minutes)
 #   make clean                       remove what these made
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ NATIVE := $(wildcard kernels/csrc/*) CMakeLists.txt pyproject.toml constraints.t
 ARGS ?=
 TESTS ?= tests
 
-.PHONY: demo test lint types model bench clean
+.PHONY: demo test lint types model bench kernels clean
 .DEFAULT_GOAL := test
 
 $(VENV)/light: $(NATIVE)
@@ -51,6 +52,9 @@ bench: $(VENV)/full
 	$(BIN)/python benchmarks/clip.py
 	$(BIN)/python benchmarks/prompt_forms.py
 	$(BIN)/python benchmarks/precision.py
+
+kernels: $(VENV)/full
+	MMEDGE_ALL_TARGETS=1 $(BIN)/pytest tests/kernels/aot/test_spills.py
 
 clean:
 	rm -rf $(VENV) build dist

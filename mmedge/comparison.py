@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mmedge.agreement import became_constant, figures, relative_error, shortfalls
 from mmedge.bundle import Golden, Manifest, Variant
 from mmedge.errors import BundleFormatError, InputError
-from mmedge.program import StagedProgram
+from mmedge.program import Prepared, StagedProgram
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ def compare(program: StagedProgram, goldens: Sequence[Golden], variant: Variant)
     Raises:
         BundleFormatError, EngineError: As in `replay`.
     """
-    outputs, expected = replay(program, goldens), [golden.outputs for golden, _ in _samples(program.manifest, goldens)]
+    replayed = replay(program, goldens)
+    outputs, expected = [own for _, own in replayed], [golden.outputs for golden, _ in replayed]
     errors = _largest_errors(outputs, expected)
     agreed = figures(program.manifest.task, outputs, expected) if variant.limits and goldens else {}
     if not goldens:
@@ -45,30 +46,36 @@ def compare(program: StagedProgram, goldens: Sequence[Golden], variant: Variant)
     return Comparison(errors, agreed, tuple(reasons))
 
 
-def replay(program: StagedProgram, goldens: Sequence[Golden]) -> list[dict[str, npt.NDArray[Any]]]:
+def replay(program: StagedProgram, goldens: Sequence[Golden]) -> list[tuple[Golden, dict[str, npt.NDArray[Any]]]]:
     """The program's outputs for each golden in every form, and once more for the first one in the form of its sizes.
+
+    Where frames may run at once, those of two and of three goldens do so as well; where there are fewer, some twice.
 
     Raises:
         BundleFormatError: A golden lacks an input or an output of the model, or its sizes contradict each other.
         EngineError: A stage failed.
     """
-    results = []
-    for golden, form in _samples(program.manifest, goldens):
-        with usable_golden():
-            results.append(_run(program, golden, form))
-        for tensor in program.manifest.outputs:
-            if tensor.name not in golden.outputs:
-                raise BundleFormatError(
-                    f"goldens.npz: a sample lacks the output {tensor.name!r}; export the bundle again"
-                )
+    forms = program.manifest.forms or (None,)
+    samples = [(golden, form) for form in forms for golden in goldens] + [(golden, None) for golden in goldens[:1]]
+    with usable_golden():
+        results = [(golden, program.run(_prepared(program, golden, form))) for golden, form in samples]
+        if program.max_batch > 1 and goldens:
+            for count in (2, 3):
+                results += _at_once(program, [goldens[i % len(goldens)] for i in range(count)])
+    for golden, outputs in results:
+        for name in outputs:
+            if name not in golden.outputs:
+                raise BundleFormatError(f"goldens.npz: a sample lacks the output {name!r}; export the bundle again")
     return results
 
 
-def _samples(manifest: Manifest, goldens: Sequence[Golden]) -> list[tuple[Golden, str | None]]:
-    every: list[tuple[Golden, str | None]] = [
-        (golden, form) for form in manifest.forms or (None,) for golden in goldens
+def _at_once(program: StagedProgram, goldens: Sequence[Golden]) -> list[tuple[Golden, dict[str, npt.NDArray[Any]]]]:
+    modality = str(program.batched)
+    batch = program.prepare_batch([_tensors(program.manifest, golden, modality) for golden in goldens])
+    return [
+        (golden, program.run({**_prepared(program, golden, None, without=modality), modality: own}))
+        for golden, own in zip(goldens, batch, strict=True)
     ]
-    return every + [(golden, None) for golden in goldens[:1]]
 
 
 def _largest_errors(
@@ -81,18 +88,24 @@ def _largest_errors(
     return {name: error if math.isfinite(error) else None for name, error in worst.items()}
 
 
-def _run(program: StagedProgram, golden: Golden, form: str | None) -> dict[str, npt.NDArray[Any]]:
-    inputs = {}
-    for modality, contract in program.manifest.inputs.items():
-        names = [tensor.name for tensor in contract.tensors]
-        missing = [name for name in names if name not in golden.inputs]
-        if missing:
-            raise BundleFormatError(
-                f"goldens.npz: a sample lacks the inputs {', '.join(missing)}; export the bundle again"
-            )
-        own = form if modality == program.manifest.deciding else None
-        inputs[modality] = program.prepare(modality, {name: golden.inputs[name] for name in names}, form=own)
-    return program.run(inputs)
+def _prepared(
+    program: StagedProgram, golden: Golden, form: str | None, *, without: str | None = None
+) -> dict[str, Prepared]:
+    """What each modality but `without` gives of a golden."""
+    manifest = program.manifest
+    return {
+        name: program.prepare(name, _tensors(manifest, golden, name), form=form if name == manifest.deciding else None)
+        for name in manifest.inputs
+        if name != without
+    }
+
+
+def _tensors(manifest: Manifest, golden: Golden, modality: str) -> dict[str, npt.NDArray[Any]]:
+    names = [tensor.name for tensor in manifest.inputs[modality].tensors]
+    missing = [name for name in names if name not in golden.inputs]
+    if missing:
+        raise BundleFormatError(f"goldens.npz: a sample lacks the inputs {', '.join(missing)}; export the bundle again")
+    return {name: golden.inputs[name] for name in names}
 
 
 @contextmanager

@@ -9,12 +9,14 @@ import numpy as np
 
 from mmedge.inputs.image import FrameArray
 from mmedge.results import Classification, Grounding, Result
+from mmedge.triggers.settings import Zone
 
 Color = tuple[int, int, int]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MOST_LINES = 5
 _WARNING: Color = (40, 40, 220)
+_ZONE: Color = (255, 255, 255)
 # BGR; neighbours differ in hue and in lightness, so that they stay apart on a grey screen and for colour-blind eyes.
 _COLORS: tuple[Color, ...] = (
     (60, 180, 255),
@@ -28,28 +30,44 @@ _COLORS: tuple[Color, ...] = (
 )
 
 
-def draw(result: Result, frame: FrameArray) -> FrameArray:
-    """A copy of `frame` with boxes or a list of scores on it, and the state of its source if that is not live."""
+def draw(result: Result, frame: FrameArray, zones: Sequence[Zone] = ()) -> FrameArray:
+    """A copy of `frame` with boxes or a list of scores on it, and the state of its source if that is not live.
+
+    Args:
+        result: Of this frame.
+        frame: uint8 [H, W, 3], BGR.
+        zones: Outlined under all else, those of the result's source.
+    """
     canvas = np.ascontiguousarray(frame).copy()
     pen = _Pen(canvas)
+    for zone in zones:
+        if zone.sources is None or result.source in zone.sources:
+            pen.zone(zone)
     if isinstance(result, Grounding):
+        texts = captions(result)
         # The best detection is drawn last and lies on top.
         for index in reversed(range(len(result.labels))):
-            pen.box(result.boxes[index], _caption(result, index), _color(int(result.prompts[index])))
+            pen.box(result.boxes[index], texts[index], color_of(int(result.prompts[index])))
     elif isinstance(result, Classification):
+        texts = captions(result)
         best = np.argsort(-result.scores, kind="stable")[:_MOST_LINES]
         for line, index in enumerate(best):
-            pen.line(line, _caption(result, int(index)), _color(int(index)))
+            pen.line(line, texts[index], color_of(int(index)))
     if result.state != "live":
         pen.banner(result.state.upper())
     return canvas
 
 
-def _caption(result: Grounding | Classification, index: int) -> str:
-    return f"{result.scores[index]:.2f} {result.labels[index]}"
+def captions(result: Grounding | Classification) -> list[str]:
+    """The words beside each box or score: ``#3 0.91 a red cube``, the number only where things are followed."""
+    texts = [f"{score:.2f} {label}" for score, label in zip(result.scores, result.labels, strict=True)]
+    if isinstance(result, Grounding) and result.track_ids is not None:
+        return [f"#{track} {text}" for track, text in zip(result.track_ids, texts, strict=True)]
+    return texts
 
 
-def _color(prompt: int) -> Color:
+def color_of(prompt: int) -> Color:
+    """The color in BGR of the prompt at this place of the list."""
     return _COLORS[prompt % len(_COLORS)]
 
 
@@ -71,12 +89,23 @@ class _Pen:
         text, _, height = self._fitted(text)
         self._label(text, x0, y0 - height if y0 >= height else y0, color)
 
+    def zone(self, zone: Zone) -> None:
+        corners = np.round(np.array(zone.points) * [self._width - 1, self._height - 1]).astype(np.int32)
+        # White on black can be seen on any ground.
+        cv2.polylines(self._canvas, [corners], True, (0, 0, 0), self._thin + 2, cv2.LINE_AA)
+        cv2.polylines(self._canvas, [corners], True, _ZONE, self._thin, cv2.LINE_AA)
+        text, _, height = self._fitted(zone.name)
+        left, low = corners[corners[:, 1].argmax()].tolist()
+        self._label(text, left, low - height, _ZONE)
+
     def line(self, number: int, text: str, color: Color) -> None:
         text, _, height = self._fitted(text)
         self._label(text, 0, number * height, color)
 
     def banner(self, text: str) -> None:
         text, width, height = self._fitted(text)
+        corner = (self._width, self._height)
+        cv2.rectangle(self._canvas, (0, self._height - height), corner, _WARNING, cv2.FILLED)
         self._label(text, (self._width - width) // 2, self._height - height, _WARNING)
 
     def _label(self, text: str, left: int, top: int, color: Color) -> None:

@@ -13,6 +13,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TypeVar
 
+from mmedge.batching import MOST_FRAMES
 from mmedge.bundle import Bundle, Ground, ImageInput, Manifest, Stage, Task, TextInput, open_bundle
 from mmedge.engines import AxisRange, Engine, EngineStage, StageModel
 from mmedge.errors import BundleError, BundleFormatError, InputError
@@ -136,6 +137,9 @@ def axis_ranges(manifest: Manifest) -> dict[str, AxisRange]:
             named = zip(contract.ids.shape, bounds, strict=False)
             ranges.update({axis: bound for axis, bound in named if isinstance(axis, str)})
     for contract in manifest.inputs.values():
+        frames = contract.tensor.shape[0] if isinstance(contract, ImageInput) else None
+        if isinstance(frames, str):
+            ranges[frames] = AxisRange(1, 1, MOST_FRAMES)
         for axis in (axis for tensor in contract.tensors for axis in tensor.shape):
             if isinstance(axis, str) and axis not in ranges:
                 usual = max(1, counted.get(axis, 1))

@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 import logging
 import os
 import threading
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmedge.bundle import Bundle, TensorInput
-from mmedge.errors import EngineError, FrameInputError, InputError, TensorInputError, TextInputError
+from mmedge.errors import FrameInputError, InputError
+from mmedge.in_use import InUse
 from mmedge.inputs import missing_input
 from mmedge.inputs.image import FrameArray
-from mmedge.inputs.tensor import check_tensors
 from mmedge.inputs.text import check_prompts
-from mmedge.loading import (
-    choose_task,
-    image_preprocessor,
-    load_program,
-    open_model,
-    text_preprocessor,
-)
+from mmedge.loaded import Change, Loaded, LoadOptions, load_bundle
 from mmedge.moment import Moment, check_times, frame_now
-from mmedge.program import StagedProgram
 from mmedge.results import Result
-from mmedge.selection import EngineSpec, Selection
-from mmedge.settings import Settings
+from mmedge.selection import EngineSpec
 from mmedge.sources.frame import Frame
-from mmedge.tasks import Context, interpret
+from mmedge.swapping import check_goldens
 
 if TYPE_CHECKING:
     from mmedge.sources import SourceLike
-    from mmedge.stream import Stream
+    from mmedge.streaming import Stream
 
 _log = logging.getLogger("mmedge")
+
+
+class Same(enum.Enum):
+    """Stands for what was asked for the bundle before."""
+
+    SAME = "as for the bundle before"
+
+
+SAME = Same.SAME
 
 
 def load(
@@ -71,60 +70,21 @@ def load(
         InputError: `threshold` or `prompt_cache` cannot be used.
         MissingDependencyError: A library that the model needs is not installed.
     """
-    bundle = open_model(path)
-    try:
-        return Model(
-            bundle, engine=engine, precision=precision, threads=threads, threshold=threshold, prompt_cache=prompt_cache
-        )
-    except BaseException:
-        bundle.close()
-        raise
+    return Model(load_bundle(path, LoadOptions(engine, precision, threads, threshold, prompt_cache)))
 
 
 class Model:
     """A loaded bundle; `load` makes it.
 
-    Any thread may call any method. Frames are run one at a time; `set_text` and `update` do their work beside a running
-    frame and take effect with the next one, as a whole.
+    Any thread may call any method. Frames are run one at a time, or several together in `run_batch`; `set_text`,
+    `update` and `swap` do their work beside a running frame and take effect with the next one, as a whole.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        engine: EngineSpec,
-        precision: str | None,
-        threads: int | None,
-        threshold: float | None,
-        prompt_cache: int,
-    ) -> None:
-        self._bundle = bundle
-        self._manifest = bundle.manifest
-        self._task = choose_task(bundle.manifest, threshold)
-        selection = Selection(bundle, engine, precision, threads)
-        self._chosen = selection.choice
-        self._precision = self._chosen.precision
-        engines = selection.engines()
-        self._engines = tuple(engines.values())
-        static_shapes = any(loaded.static_shapes for loaded in self._engines)
-        self._text = text_preprocessor(bundle, static_shapes=static_shapes)
-        self._image = image_preprocessor(bundle.manifest, threads)
-        _log.info("%s runs as %s: %s", bundle.manifest.name, self._precision, self._chosen.why)
-        self._program: StagedProgram | None = load_program(bundle, engines, self._precision, cache_entries=prompt_cache)
-        # All of them may be taken again by their own thread: a signal handler runs in the middle of whatever it does.
-        self._running = threading.RLock()
-        self._replacing = threading.RLock()
-        self._preparing = {name: threading.RLock() for name in bundle.manifest.inputs}
-        self._settings = Settings(None if self._text is None else ())
+    def __init__(self, loaded: Loaded) -> None:
+        self._in_use = InUse(loaded)
+        # It may be taken again by its own thread: a signal handler runs in the middle of whatever that does.
+        self._swapping = threading.RLock()
         self._numbers = itertools.count()
-        variant = bundle.manifest.variants[self._precision]
-        if not variant.verified:
-            _log.warning(
-                "variant %s of %s differs from its source model by more than %g; check what it says",
-                self._precision,
-                bundle.manifest.name,
-                variant.tolerance,
-            )
 
     def set_text(self, prompts: Sequence[str]) -> None:
         """Set what to look for. The text stages run here, or not at all if the same list was set not long ago.
@@ -136,18 +96,9 @@ class Model:
             TextInputError: The model takes no text, or `prompts` cannot be used.
             EngineError: A text stage failed, or the model is closed. The prompts from before stay in force.
         """
-        program = self._opened()
-        if self._text is None:
-            raise TextInputError(
-                f"{self._manifest.name} takes no text; its inputs are {', '.join(self._manifest.inputs)}"
-            )
+        self._loaded.takes_text()
         labels = check_prompts(prompts)
-        # One at a time, or the slower of two calls would undo the later one.
-        with self._preparing[self._text.modality]:
-            encoded = self._text.encode(labels)
-            prepared = program.prepare(self._text.modality, encoded.tensors)
-            with self._replacing:
-                self._settings = self._settings.with_text(prepared, labels, encoded.warnings)
+        self._in_use.change(lambda loaded: loaded.takes_text().modality, lambda loaded: loaded.with_prompts(labels))
 
     def update(self, modality: str, /, **tensors: npt.NDArray[Any]) -> None:
         """Set the tensors of a modality that is neither frame nor text, such as a window of sensor values.
@@ -161,16 +112,13 @@ class Model:
             TensorInputError: A name, dtype or shape is another, or a value is not finite.
             EngineError: A stage failed, or the model is closed. The tensors from before stay in force.
         """
-        program = self._opened()
-        contract = self._manifest.inputs.get(modality)
-        if not isinstance(contract, TensorInput):
-            names = [name for name, spec in self._manifest.inputs.items() if isinstance(spec, TensorInput)]
-            raise TensorInputError(f"update is for {', '.join(names) or 'no modality of this model'}; got {modality!r}")
-        moment, checked = Moment.now(), check_tensors(modality, contract, tensors)
-        with self._preparing[modality]:
-            prepared = program.prepare(modality, checked)
-            with self._replacing:
-                self._settings = self._settings.with_tensors(prepared, moment)
+        moment, copied = Moment.now(), self._loaded.checked(modality, tensors)
+
+        def prepared(loaded: Loaded) -> Change:
+            # Once more, for a bundle that came meanwhile.
+            return loaded.with_tensors(modality, loaded.checked(modality, copied), moment)
+
+        self._in_use.change(lambda loaded: loaded.takes_tensors(modality)[0], prepared)
 
     def __call__(self, frame: FrameArray | Frame | None = None) -> Result:
         """Run the model on a frame, with the prompts and tensors that were set last.
@@ -186,16 +134,75 @@ class Model:
             TaskError: The outputs are not finite, or not what the manifest promises.
         """
         # Before the wait for the frame that is running: the age of a frame counts that too.
-        given = self._as_frame(frame)
-        with self._running:
-            return self._answer(given)
+        return self._in_use.run([self._as_frame(frame)])[0]
 
-    def stream(self, source: SourceLike | Sequence[SourceLike], *, policy: str = "auto", **options: Any) -> Stream:
-        """The results of a camera, video or picture, one by one; see `mmedge.stream.stream` for all arguments."""
-        from mmedge.stream import stream
+    def run_batch(self, frames: Sequence[FrameArray | Frame | None]) -> list[Result]:
+        """Run the model on several frames at once, such as those of several cameras, all with the same prompts.
 
-        self._opened()
-        return stream(self, source, policy=policy, **options)
+        What depends on frames alone runs once for up to `max_batch` of them, and what depends on prompts as well for
+        each. Where `max_batch` is 1 they run one after the other.
+
+        Args:
+            frames: As in `__call__`; of any sizes.
+
+        Returns:
+            A result for each, in this order. `latency_ms` counts from the moment when work began on the frames that
+            ran together until this result was there, so it holds the wait for the others; ages are each frame's own.
+
+        Raises:
+            What `__call__` raises, for the first frame that fails; there are no results then.
+        """
+        if isinstance(frames, (str, bytes, np.ndarray, Frame)) or not isinstance(frames, Sequence):
+            raise FrameInputError(f"run_batch takes a list of frames, got {type(frames).__name__}; use [frame]")
+        return self._in_use.run([self._as_frame(frame) for frame in frames])
+
+    def swap(
+        self,
+        path: str | os.PathLike[str] | None,
+        *,
+        engine: EngineSpec | Same = SAME,
+        precision: str | Same | None = SAME,
+        threads: int | Same | None = SAME,
+        threshold: float | Same | None = SAME,
+    ) -> None:
+        """Replace the bundle while frames run. No frame waits, and none sees parts of both.
+
+        The new bundle is loaded beside the old one, must give its goldens here, and takes over the prompts and tensors
+        in force; a black frame is run on it, so that the first real one is not the slow one. Then it answers the next
+        frame, and the old one is closed after the frame that it is at. `prompt_version` goes on counting. Until then
+        both are in memory. The task may be another: results are then of another class.
+
+        Args:
+            path, engine, precision, threads, threshold: As in `load`; what is left out is as for the bundle before.
+
+        Raises:
+            BundleError: As in `load`, or the bundle does not give its goldens here, or has none.
+            EngineError: As in `load`, or a stage failed, or the model is closed.
+            InputError: The new bundle does not take the prompts or tensors in force, needs some that are not set, or
+                one of the two takes frames and the other does not.
+            MissingDependencyError: As in `load`.
+
+            After any error the old bundle goes on as if nothing had happened, and the new one is closed.
+        """
+        asked: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads, "threshold": threshold}
+        with self._swapping:
+            changed = {name: value for name, value in asked.items() if value is not SAME}
+            new = load_bundle(path, replace(self._loaded.options, **changed))
+            try:
+                check_goldens(new)
+                old = self._in_use.take(new)
+            except BaseException:
+                new.retire()
+                raise
+        _log.info("%s %s took over from %s %s", *_version(new), *_version(old))
+        old.retire()
+
+    def stream(self, source: SourceLike | Sequence[SourceLike], **options: Any) -> Stream:
+        """The results of cameras, videos or pictures, one by one; see `mmedge.streaming.stream` for all arguments."""
+        from mmedge.streaming import stream
+
+        _ = self._loaded  # a model that was closed says so here, and not at the first frame
+        return stream(self, source, **options)
 
     def warmup(self, runs: int = 3) -> None:
         """Run black frames, so that the first real one is not the slow one.
@@ -204,57 +211,42 @@ class Model:
         """
         if isinstance(runs, bool) or not isinstance(runs, int) or runs < 0:
             raise InputError(f"runs must be a whole number of at least 0, got {runs!r}")
-        size = (1, 1) if self._image is None else self._image.contract.size
-        with self._running:
-            for _ in range(runs):
-                self._answer(frame_now(np.zeros((*size, 3), np.uint8), "warmup", 0))
+        image = self._loaded.image
+        size = (1, 1) if image is None else image.contract.size
+        for _ in range(runs):
+            self._in_use.run([frame_now(np.zeros((*size, 3), np.uint8), "warmup", 0)])
 
     @property
     def prompts(self) -> tuple[str, ...]:
         """The prompts in force; () before the first `set_text` and for a model without text."""
-        return self._settings.labels or ()
+        return self._in_use.settings.labels or ()
 
     @property
     def prompt_version(self) -> int:
-        """Counts the `set_text` calls; 0 before the first."""
-        return self._settings.version
+        """Counts the `set_text` and `swap` calls; 0 before the first."""
+        return self._in_use.settings.version
+
+    @property
+    def max_batch(self) -> int:
+        """Most frames that run at once in `run_batch`; 1 for a bundle or an engine that takes them one by one."""
+        return self._loaded.max_batch
 
     def stats(self) -> dict[str, dict[str, Any]]:
-        """What each stage did, by its name: the fields of `mmedge.stages.StageStats` as JSON values."""
-        return {name: asdict(stage) for name, stage in self._opened().stats().items()}
+        """What each stage of the bundle in use did, by its name: the fields of `mmedge.stages.StageStats` as JSON
+        values. Frames that ran at once count as one run."""
+        return self._loaded.stats()
 
     def info(self) -> dict[str, Any]:
         """What was loaded and on what it really runs, as JSON values."""
-        settings = self._settings
-        variant = self._manifest.variants[self._precision]
-        shown = ("label", "engine", "provider", "fallbacks")
-        return {
-            "name": self._manifest.name,
-            "version": self._manifest.version,
-            "license": self._manifest.license,
-            "task": self._task.to_json(),
-            "inputs": {name: contract.to_json()["kind"] for name, contract in self._manifest.inputs.items()},
-            "precision": self._precision,
-            "chosen": self._chosen.why,
-            "verified": variant.verified,
-            "tolerance": variant.tolerance,
-            "prompts": list(settings.labels or ()),
-            "prompt_version": settings.version,
-            "stages": [{"name": name, **{key: s[key] for key in shown}} for name, s in self.stats().items()],
-        }
+        state = self._in_use.state
+        return state.loaded.info(state.settings)
 
     def close(self) -> None:
         """Let go of the engines and the bundle, after the frame that is running. Safe to call twice.
 
         A signal handler may call it: a frame that it interrupts still gets its result.
         """
-        with self._running:
-            self._program = None
-            for engine in self._engines:
-                engine.close()
-            self._bundle.close()
-            with self._replacing:
-                self._settings = replace(self._settings, inputs={}, moments={})
+        self._in_use.close()
 
     def __enter__(self) -> Model:
         return self
@@ -264,29 +256,16 @@ class Model:
     ) -> None:
         self.close()
 
-    def _answer(self, frame: Frame) -> Result:
-        started = time.monotonic()
-        program = self._opened()
-        settings = self._settings
-        inputs = dict(settings.inputs)
-        moments = {name: moment for name, moment in settings.moments.items() if name in program.needed}
-        to_frame = None
-        if self._image is not None:
-            pixels = self._image.tensors(frame.image)
-            inputs[self._image.modality] = program.prepare(self._image.modality, pixels)
-            to_frame = partial(self._image.to_frame, frame=frame.image)
-        elif moments:
-            oldest = min(moments.values(), key=lambda moment: moment.captured)
-            frame = replace(frame, captured=oldest.captured, captured_at=oldest.captured_at)
-        outputs = program.run(inputs)
-        stamp = partial(settings.stamp, frame, moments, started)
-        return interpret(self._task, outputs, Context(settings.labels, to_frame, stamp))
+    @property
+    def _loaded(self) -> Loaded:
+        return self._in_use.state.loaded
 
     def _as_frame(self, frame: FrameArray | Frame | None) -> Frame:
-        if frame is None and self._image is not None:
-            raise missing_input(self._image.modality, self._manifest.inputs[self._image.modality])
-        if frame is not None and self._image is None:
-            raise FrameInputError(f"{self._manifest.name} takes no frame; call it without one")
+        loaded = self._loaded
+        if frame is None and loaded.image is not None:
+            raise missing_input(loaded.image.modality, loaded.image.contract)
+        if frame is not None and loaded.image is None:
+            raise FrameInputError(f"{loaded.manifest.name} takes no frame; call it without one")
         if isinstance(frame, Frame):
             check_times(frame)
             return frame
@@ -294,8 +273,6 @@ class Model:
             return frame_now(np.zeros((1, 1, 3), np.uint8), "tensors", next(self._numbers))
         return frame_now(frame, "array", next(self._numbers))
 
-    def _opened(self) -> StagedProgram:
-        program = self._program
-        if program is None:
-            raise EngineError(f"the model {self._manifest.name} was closed; load it again")
-        return program
+
+def _version(loaded: Loaded) -> tuple[str, str]:
+    return loaded.manifest.name, loaded.manifest.version

@@ -8,9 +8,10 @@ while another runs frames, and each run sees one consistent choice of inputs, th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mmedge.batching import MOST_FRAMES, batch_modality, crossing, divide, join
 from mmedge.bundle import ImageInput, Manifest, TensorSpec, TextInput
 from mmedge.content_cache import ContentCache, content_key
 from mmedge.engines import Array, EngineStage, Value
@@ -58,6 +59,8 @@ class StagedProgram:
     Attributes:
         manifest: As given.
         needed: The modalities without which it cannot run.
+        batched: The modality whose stages `prepare_batch` runs; None where frames run one by one.
+        max_batch: Most frames that it takes; 1 where frames run one by one.
 
     Every method may be called from any thread.
 
@@ -76,6 +79,7 @@ class StagedProgram:
         if isinstance(cache_entries, bool) or not isinstance(cache_entries, int) or cache_entries < 1:
             raise InputError(f"the prompt cache must hold at least 1 prompt list, got {cache_entries!r}")
         self.manifest = manifest
+        self._stages = dict(stages)
         self._outputs = [tensor.name for tensor in manifest.outputs]
         self._groups = _groups(manifest, stages)
         # A modality that no stage reads may be given, and need not be, unless its tensors are outputs themselves.
@@ -84,6 +88,10 @@ class StagedProgram:
         self.needed = frozenset(read | given)
         self._shared = _shared_axes(manifest)
         self._deciding = manifest.deciding
+        self.batched = batch_modality(manifest)
+        self._crossing = {} if self.batched is None else crossing(manifest, self.batched)
+        self._frames = "" if self.batched is None else str(manifest.inputs[self.batched].tensors[0].shape[0])
+        self.max_batch = 1 if self.batched is None else MOST_FRAMES
         self._plans = {(m, form): self._plan(m, form) for m in manifest.inputs for form in (None, *manifest.forms)}
         self._last: dict[_Key, tuple[tuple[Prepared, ...], Mapping[str, Value]]] = {}
         # Sensor windows rarely come back, but a caller may set the same tensors at each frame: the last one is enough.
@@ -122,6 +130,34 @@ class StagedProgram:
             if group := self._groups.get(((modality,), own)):
                 group.hit()
         return known
+
+    def prepare_batch(self, batch: Sequence[Mapping[str, Array]]) -> list[Prepared]:
+        """`prepare` for several frames: the stages that depend on frames alone run once for all of them.
+
+        Args:
+            batch: The pixel tensor of each frame, [1, ...], by its name; at most `max_batch`.
+
+        Returns:
+            What each frame gave, with values of its own.
+
+        Raises:
+            InputError: There are none, or more than `max_batch`, or the bundle takes one frame at a time.
+            EngineError: A stage failed, or gave something else than the manifest says.
+        """
+        modality = self.batched
+        if modality is None or not 1 <= len(batch) <= self.max_batch:
+            raise InputError(f"{self.manifest.name} takes 1 to {self.max_batch} frames at once, got {len(batch)}")
+        for tensors in batch:
+            self._check_tensors(modality, tensors)
+        whole = self._prepare(modality, join(batch), None)
+        made = {name: value for name, value in whole.values.items() if name not in batch[0]}
+        parts = divide(made, self._crossing, self._frames, len(batch))
+        kept = [{name: tensors[name] for name in tensors if name in whole.values} for tensors in batch]
+        return [Prepared(modality, {**own, **part}, whole.axes) for own, part in zip(kept, parts, strict=True)]
+
+    def fresh(self) -> StagedProgram:
+        """The same loaded stages with nothing remembered or counted, so that what runs in it leaves no trace here."""
+        return StagedProgram(self.manifest, self._stages)
 
     def run(self, inputs: Mapping[str, Prepared]) -> dict[str, Array]:
         """The model's outputs by name for one choice of inputs.

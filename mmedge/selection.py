@@ -86,9 +86,14 @@ class Selection:
         self._opened: dict[str, Engine] = {}
         default = choose_precision(bundle.manifest, precision)
         asked = _asked(bundle.manifest, engine)
-        offers = {name: self._offer(spec) for name, spec in asked.items()}
-        self._candidates = self._accepting(offers, precision, default)
-        self.choice = self._choose(default)
+        try:
+            offers = {name: self._offer(spec) for name, spec in asked.items()}
+            self._candidates = self._accepting(offers, precision, default)
+            self.choice = self._choose(default)
+        except BaseException:
+            for opened in self._opened.values():
+                opened.close()
+            raise
 
     def engines(self) -> dict[str, Engine]:
         """The engine of each stage by the stage's name."""

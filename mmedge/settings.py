@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from mmedge.engines import Array
 from mmedge.moment import Moment, age_ms
 from mmedge.program import Prepared
 from mmedge.results import Stamp
@@ -19,8 +20,9 @@ class Settings:
     Attributes:
         labels: The prompts, () before the first; None for a model without text.
         warnings: What is to be known of them.
-        version: Counts the lists of prompts.
+        version: Counts the lists of prompts, and the bundles.
         inputs: What each modality gave, by its name.
+        tensors: What `inputs` was made of, for the modalities that are neither frame nor text.
         moments: When the tensors of each modality came, by its name. Prompts do not age.
     """
 
@@ -28,6 +30,7 @@ class Settings:
     warnings: tuple[str, ...] = ()
     version: int = 0
     inputs: Mapping[str, Prepared] = field(default_factory=dict)
+    tensors: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     moments: Mapping[str, Moment] = field(default_factory=dict)
 
     def with_text(self, prepared: Prepared, labels: tuple[str, ...], warnings: tuple[str, ...]) -> Settings:
@@ -35,10 +38,15 @@ class Settings:
         inputs = {**self.inputs, prepared.modality: prepared}
         return replace(self, labels=labels, warnings=warnings, version=self.version + 1, inputs=inputs)
 
-    def with_tensors(self, prepared: Prepared, moment: Moment) -> Settings:
+    def with_tensors(self, prepared: Prepared, tensors: Mapping[str, Array], moment: Moment) -> Settings:
         """These settings with other tensors of one modality."""
-        inputs = {**self.inputs, prepared.modality: prepared}
-        return replace(self, inputs=inputs, moments={**self.moments, prepared.modality: moment})
+        name = prepared.modality
+        return replace(
+            self,
+            inputs={**self.inputs, name: prepared},
+            tensors={**self.tensors, name: tensors},
+            moments={**self.moments, name: moment},
+        )
 
     def stamp(self, frame: Frame, moments: Mapping[str, Moment], started: float) -> Stamp:
         """What is said with the answer about `frame`.

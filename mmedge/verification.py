@@ -17,6 +17,7 @@ from mmedge.comparison import compare, usable_golden
 from mmedge.inputs.image import ImagePreprocessor
 from mmedge.inputs.text import TextPreprocessor
 from mmedge.loading import image_preprocessor, load_program, open_model, text_preprocessor
+from mmedge.program import StagedProgram
 from mmedge.selection import Selection
 
 _GREY_LEVEL = 1.01 / 255
@@ -106,7 +107,8 @@ def verify(
     """Run every golden of a bundle through its stages, and compare with what the source model gave.
 
     The samples run one after the other in one program, in every form that it has, and the first one once more at the
-    end, so that a stage that keeps what it should not is found as well.
+    end, so that a stage that keeps what it should not is found as well. Where the bundle takes several frames at once,
+    those of two and of three samples run so as well.
 
     Args:
         bundle: A path, or an open bundle, which stays open; None for the built-in one.
@@ -121,26 +123,45 @@ def verify(
         manifest = opened.manifest
         selection = Selection(opened, engine, precision)
         chosen = selection.choice.precision
-        goldens = opened.goldens()
         program = load_program(opened, selection.engines(), chosen)
-        variant = manifest.variants[chosen]
-        compared = compare(program, goldens, variant)
-        image, text = image_preprocessor(manifest), text_preprocessor(opened)
-        with usable_golden():
-            found = [_prepared(image, text, i, golden) for i, golden in enumerate(goldens)]
-        preparation = tuple(p for p in found if p.pixels_max_abs is not None or p.tokens_equal is not None)
-        return Verification(
-            bundle=f"{manifest.name} {manifest.version}",
-            precision=chosen,
-            engines={name: f"{stage.engine} on {stage.provider}" for name, stage in program.stats().items()},
-            samples=len(goldens),
-            tolerance=variant.tolerance,
-            errors=compared.errors,
-            preparation=preparation,
-            reasons=(*compared.reasons, *_preparation_reasons(preparation)),
-            limits=variant.limits,
-            figures=compared.figures,
-        )
+        return verify_program(opened, program, chosen, image_preprocessor(manifest), text_preprocessor(opened))
+
+
+def verify_program(
+    bundle: Bundle,
+    program: StagedProgram,
+    precision: str,
+    image: ImagePreprocessor | None,
+    text: TextPreprocessor | None,
+) -> Verification:
+    """As `verify`, with stages that are loaded already.
+
+    Args:
+        program: One that nobody else uses: what it ran stays in its counters and caches. See `StagedProgram.fresh`.
+        precision: The variant that it was loaded from.
+        image, text: Of this bundle.
+
+    Raises:
+        BundleError, EngineError: As in `verify`.
+    """
+    manifest, goldens = bundle.manifest, bundle.goldens()
+    variant = manifest.variants[precision]
+    compared = compare(program, goldens, variant)
+    with usable_golden():
+        found = [_prepared(image, text, i, golden) for i, golden in enumerate(goldens)]
+    preparation = tuple(p for p in found if p.pixels_max_abs is not None or p.tokens_equal is not None)
+    return Verification(
+        bundle=f"{manifest.name} {manifest.version}",
+        precision=precision,
+        engines={name: f"{stage.engine} on {stage.provider}" for name, stage in program.stats().items()},
+        samples=len(goldens),
+        tolerance=variant.tolerance,
+        errors=compared.errors,
+        preparation=preparation,
+        reasons=(*compared.reasons, *_preparation_reasons(preparation)),
+        limits=variant.limits,
+        figures=compared.figures,
+    )
 
 
 def _prepared(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from types import TracebackType
 
@@ -100,6 +101,27 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete the unfinished files that killed processes left beside the .mp4 `path` and its numbered successors."""
+    part = re.compile(rf"\.{re.escape(path.stem)}(?:-\d+)?\.(\d{{1,9}})\.part\.mp4")
+    for name in os.listdir(path.parent):
+        if (match := part.fullmatch(name)) and not _runs(int(match[1])):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process, as far as can be told: elsewhere than on POSIX asking could end it."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def letterbox(image: Picture, size: tuple[int, int]) -> Picture:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from mmedge.bundle import Bundle, ImageInput, Input, Stage, TensorSpec, TextInput, open_bundle
 from mmedge.errors import ExportError
+from mmedge_export.batch import one_frame
 from mmedge_export.declare import Declaration, Image, Tensor, Text
 from mmedge_export.options import Options, Report
 from mmedge_export.pipeline import Job, calibration_tensors, run_export
@@ -167,7 +168,9 @@ def export_bundle(
         if chosen.calibration is not None:
             declared = {name: _declared(contract, tokenizer) for name, contract in manifest.inputs.items()}
             calibration = partial(calibration_tensors, declared, chosen.calibration)
-        job = Job(source, manifest.inputs, tokenizer, manifest.task, lambda: source.goldens, calibration)
+        inputs, before = one_frame(manifest.inputs)
+        batch = before if chosen.batch is None else chosen.batch
+        job = Job(source, inputs, tokenizer, manifest.task, lambda: source.goldens, calibration, batch)
         return run_export(job, Path(out), precision, chosen)
 
 

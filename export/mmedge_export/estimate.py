@@ -136,7 +136,11 @@ def _sizes(model: ir.Model, stage: Stage) -> Sizes:
     if any(size < 0 for shape in shapes.values() for size in shape):
         return {}
     # Only the shapes are read; one number that is broadcast takes no memory.
-    return concrete_sizes(model, {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()})
+    sample = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    # What is folded there, such as the number of frames, is a node here, of one size whatever the sample.
+    fixed = {_name(v): v.shape for node in model.graph for v in node.outputs if v.shape is not None}
+    folded = {name: shape.numpy() for name, shape in fixed.items() if shape.is_static()}
+    return {**folded, **concrete_sizes(model, sample)}
 
 
 def _most_alive(model: ir.Model, sizes: Sizes) -> int | None:

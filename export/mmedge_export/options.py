@@ -37,6 +37,10 @@ class Options:
         limits: Variant -> figure of `mmedge.agreement` -> the worst accepted value, in place of the default.
         metric: Measures the task itself; a variant that loses more than `metric_drop` of a figure of fp32 is dropped.
         metric_drop: See `metric`.
+        batch: Let several frames run at once on the device (`mmedge.Model.run_batch`), all the same compared with the
+            source frame by frame; an error where no stage depends on frames alone, or something in it mixes frames.
+            Without ``int8-dynamic``, whose ranges would be those of all frames. None: as a bundle that is exported
+            again is, and False for other sources.
         threads: CPU threads of a stage while variants are measured; None leaves it to the engines.
         accuracy: Measured figures for the model card, as {figure: value}.
         notes: A paragraph for the model card, Markdown.
@@ -56,6 +60,7 @@ class Options:
     limits: Mapping[str, Mapping[str, float]] | None = None
     metric: Metric | None = None
     metric_drop: float = METRIC_DROP
+    batch: bool | None = None
     threads: int | None = None
     accuracy: Mapping[str, str] | None = None
     notes: str = ""

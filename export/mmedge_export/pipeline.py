@@ -22,6 +22,7 @@ from mmedge.bundle.writer import check_form, check_target
 from mmedge.errors import ExportError, ParityError
 from mmedge.verification import Verification, verify
 from mmedge_export.assemble import PRECISION, Subject, assemble
+from mmedge_export.batch import open_batch
 from mmedge_export.capture import TorchSource
 from mmedge_export.card import model_card
 from mmedge_export.declare import Declaration, Text
@@ -30,7 +31,7 @@ from mmedge_export.graph.prepare import load_graph, prepare
 from mmedge_export.graph.vocabulary import embedding_rows
 from mmedge_export.onnx_source import OnnxSource
 from mmedge_export.options import Options, Report
-from mmedge_export.precision import Workshop, parse_precision, search
+from mmedge_export.precision import Wanted, Workshop, parse_precision, search
 from mmedge_export.samples import Sample, default_samples, fitting_prompts, sample_tensors
 from mmedge_export.steps import Steps, steps
 
@@ -56,11 +57,12 @@ class Job:
 
     Attributes:
         source: The model.
-        inputs: Contract of each modality.
+        inputs: Contract of each modality, for one frame.
         tokenizer: Content of tokenizer.json, or None.
         task: What the outputs mean.
         goldens: Makes the samples with the source's outputs.
         calibration: Makes the input tensors that give ranges; None takes those of the goldens.
+        batch: Several frames may run at once.
     """
 
     source: Source
@@ -69,6 +71,7 @@ class Job:
     task: Task
     goldens: Callable[[], list[Golden]]
     calibration: Callable[[], list[Mapping[str, Array]]] | None
+    batch: bool = False
 
 
 def export(
@@ -124,6 +127,7 @@ def run_export(job: Job, out: Path, precision: str, options: Options) -> Report:
     """Export a job. Errors as in `export`."""
     wanted = parse_precision(precision)
     _check_contracts(job.inputs)
+    _check_batch(job, wanted)
     check_form(options.form)
     check_target(out)
     began = time.monotonic()
@@ -137,6 +141,8 @@ def run_export(job: Job, out: Path, precision: str, options: Options) -> Report:
             subject = _subject(job, goldens, scratch, bar)
             bar.start("cutting the graph into stages")
             manifest = assemble(subject, folder, out.stem, options)
+            if job.batch:
+                manifest = open_batch(folder, manifest)
             bar.start("comparing with the source model")
             verification = verify(folder, engine="onnxruntime:cpu", precision=PRECISION)
             if not verification.passed and not options.force:
@@ -163,6 +169,7 @@ def _job(source: Source, declared: Mapping[str, Declaration], task: Task, option
         task,
         lambda: _goldens(source, declared, options),
         None if samples is None else partial(calibration_tensors, declared, samples),
+        bool(options.batch),
     )
 
 
@@ -175,6 +182,15 @@ def _check_names(declared: Mapping[str, Declaration]) -> None:
     for name in declared:
         if not _MODALITY.fullmatch(name):
             raise ExportError(f"modality {name!r:.80} must be letters, digits, '_', '-' or '.', at most 64 of them")
+
+
+def _check_batch(job: Job, wanted: Wanted) -> None:
+    dynamic = [variant.name for variant in wanted.forced if variant.rewrite == "dynamic"]
+    if job.batch and dynamic:
+        raise ExportError(
+            f"variant {dynamic[0]} takes its ranges over all frames that run at once, so a frame's result would depend "
+            "on the others; leave out the one or the other"
+        )
 
 
 def _check_contracts(inputs: Mapping[str, Input]) -> None:

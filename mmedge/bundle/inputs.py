@@ -41,7 +41,8 @@ class ImageInput:
     """How a camera frame becomes the pixel tensor.
 
     Attributes:
-        tensor: The pixel tensor, [1, 3, H, W] (nchw) or [1, H, W, 3] (nhwc), channels in RGB order.
+        tensor: The pixel tensor, [1, 3, H, W] (nchw) or [1, H, W, 3] (nhwc), channels in RGB order. The first axis has
+            a name where several frames may run at once.
         size: (height, width) of the picture that the model sees.
         resize: ``shortest-edge``, ``stretch`` or ``letterbox``.
         shortest_edge: Length of the shorter side after a ``shortest-edge`` resize; None means min(size).

@@ -12,12 +12,14 @@ from typing import Annotated
 import typer
 
 from mmedge.cli.build import build
+from mmedge.cli.calibrate import calibrate
 from mmedge.cli.demo import demo
 from mmedge.cli.doctor import doctor
 from mmedge.cli.exits import EPILOG, UNEXPECTED, ErrorGroup, report_unexpected
 from mmedge.cli.export import export
 from mmedge.cli.info import info
 from mmedge.cli.run import run
+from mmedge.cli.serve import serve
 from mmedge.cli.verify import verify
 
 app = typer.Typer(
@@ -29,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (demo, run, info, verify, doctor, export, build):
+for _verb in (demo, run, serve, calibrate, info, verify, doctor, export, build):
     app.command()(_verb)
 
 

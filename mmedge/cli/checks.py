@@ -19,15 +19,25 @@ from mmedge.errors import MmedgeError
 _RUNTIME = ("numpy", "cv2", "onnxruntime", "tokenizers")
 
 _EXTRAS = (
-    ("torch", "training and export", 'pip install "mmedge[export]"'),
-    ("onnx", "export", 'pip install "mmedge[export]"'),
-    ("transformers", "export of Hugging Face models", 'pip install "mmedge[export]"'),
-    ("triton", "GPU kernels in training, and their compilation", 'pip install "mmedge[kernels]"'),
-    ("openvino", "the engine openvino", 'pip install "mmedge[openvino]"'),
-    ("pycuda", "compiled GPU kernels on a device", 'pip install "mmedge[gpu]"'),
+    ("torch", "torch", "training and export", "export"),
+    ("onnx", "onnx", "export", "export"),
+    ("transformers", "transformers", "export of Hugging Face models", "export"),
+    ("triton", "triton", "GPU kernels in training, and their compilation", "kernels"),
+    ("openvino", "openvino", "the engine openvino", "openvino"),
+    ("pycuda", "pycuda", "compiled GPU kernels on a device", "gpu"),
+    ("fastapi", "fastapi", "mmedge serve", "serve"),
+    ("uvicorn", "uvicorn", "mmedge serve", "serve"),
+    ("websockets", "websockets", "mmedge serve", "serve"),
+    ("paho", "paho-mqtt", "results over MQTT", "mqtt"),
+    ("mcap", "mcap", "results in an MCAP file", "mcap"),
+    ("rerun", "rerun-sdk", "results in Rerun", "rerun"),
+    ("cyclonedds", "cyclonedds", "results as ROS 2 topics", "ros2"),
 )
+"""Module, distribution, what it is for, and the extra of mmedge that brings it."""
 
 _LITTLE_DISK = 1 << 30
+
+_CAMERA_NAMES = Path("/sys/class/video4linux")
 
 
 @dataclass(frozen=True)
@@ -126,12 +136,29 @@ def _cameras() -> Check:
     found = list_cameras()
     if not found:
         return Check("cameras", "absent", "no /dev/video*", "plug one in, or use rtsp://…, a file or tabletop://")
+    named = [f"{device} ({name})" if (name := _camera_name(device)) else device for device in found]
     closed = [device for device in found if not os.access(device, os.R_OK | os.W_OK)]
     if closed:
         return Check(
             "cameras", "warning", f"no permission for {', '.join(closed)}", "add the user to the group 'video'"
         )
-    return Check("cameras", "ok", ", ".join(found))
+    return Check("cameras", "ok", ", ".join(named))
+
+
+def _camera_name(device: str) -> str:
+    """What the driver calls it; empty where that is not known."""
+    try:
+        return (_CAMERA_NAMES / Path(device).name / "name").read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _gstreamer() -> Check:
+    from mmedge.sources.gstreamer import has_gstreamer
+
+    if has_gstreamer():
+        return Check("gstreamer", "ok", "in OpenCV, for csi:// and gst://")
+    return Check("gstreamer", "absent", "not in this OpenCV, for csi:// and gst://", "see docs/sources.md")
 
 
 def _display() -> Check:
@@ -152,14 +179,14 @@ def _disk() -> Check:
     )
 
 
-def _extra(name: str, purpose: str, advice: str) -> Check:
-    if importlib.util.find_spec(name) is None:
-        return Check(name, "absent", f"for {purpose}", advice)
+def _extra(module: str, distribution: str, purpose: str, extra: str) -> Check:
+    if importlib.util.find_spec(module) is None:
+        return Check(distribution, "absent", f"for {purpose}", f'pip install "mmedge[{extra}]"')
     try:
-        found = version(name)
+        found = version(distribution)
     except PackageNotFoundError:
         found = "of unknown version"
-    return Check(name, "ok", f"{found}, for {purpose}")
+    return Check(distribution, "ok", f"{found}, for {purpose}")
 
 
 _GUARDED = (
@@ -168,6 +195,7 @@ _GUARDED = (
     ("native frame library", _frame_library),
     ("built-in model", _built_in),
     ("cameras", _cameras),
+    ("gstreamer", _gstreamer),
     ("display", _display),
     ("disk", _disk),
 )

@@ -51,6 +51,10 @@ def export(
             "Without either, where the target launches kernels between engines.",
         ),
     ] = None,
+    batch: Annotated[
+        bool,
+        typer.Option("--batch", help="Let several frames run at once on the device, such as those of several cameras."),
+    ] = False,
     force: Annotated[
         bool,
         typer.Option(
@@ -68,7 +72,7 @@ def export(
         for_target = importlib.import_module("mmedge_export.for_target") if target is not None else None
     except ImportError as error:
         raise MissingDependencyError(f"export needs a library that cannot be imported ({error}): {_INSTALL}") from error
-    chosen = options(name=name, license=license_name, form=form, force=force)
+    chosen = options(name=name, license=license_name, form=form, batch=batch or None, force=force)
     if target is None or for_target is None:
         report = command.export_model(model, out, task=task, precision=precision, options=chosen)
         print(json.dumps(_as_json(report), ensure_ascii=False)) if as_json else _show(report)

@@ -19,6 +19,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="The manifest as JSON, with path and size.")] = False,
 ) -> None:
     """Show what is in a bundle: stages and what they depend on, variants and their parity, files."""
+    from mmedge.batching import batch_modality
     from mmedge.bundle import open_bundle
     from mmedge.loading import built_in_bundle
 
@@ -27,7 +28,8 @@ def info(
         manifest = opened.manifest
     size = sum(entry.size for entry in manifest.files.values())
     if as_json:
-        value: dict[str, Any] = {"path": str(path), "bytes": size, **json.loads(manifest.dumps())}
+        several = batch_modality(manifest) is not None
+        value: dict[str, Any] = {"path": str(path), "bytes": size, "batch": several, **json.loads(manifest.dumps())}
         print(json.dumps(value, ensure_ascii=False))
     else:
         _show(manifest, path, size)
@@ -44,6 +46,7 @@ def _show(manifest: Manifest, path: Path, size: int) -> None:
     console.print(f"{path}, {megabytes(size)} in {len(manifest.files)} files, format {manifest.format}")
     console.print(printable(f"made {manifest.created} by {manifest.producer}; licence {manifest.license}"))
     console.print(printable(f"task {task['kind']}; source model: {source or 'not stated'}"))
+    console.print(f"batch: {_batch(manifest)}")
     tables = [_inputs(manifest), _stages(manifest)]
     tables += [_sites(manifest)] if manifest.sites else []
     tables += [_forms(manifest)] if manifest.forms else []
@@ -52,6 +55,14 @@ def _show(manifest: Manifest, path: Path, size: int) -> None:
     tables += [_plans(manifest)] if manifest.plans else []
     for table in (*tables, _files(manifest)):
         console.print(table)
+
+
+def _batch(manifest: Manifest) -> str:
+    from mmedge.batching import MOST_FRAMES, batch_modality
+
+    if batch_modality(manifest) is None:
+        return "no, frames run one by one"
+    return f"yes, up to {MOST_FRAMES} frames at once"
 
 
 def _table(title: str, *columns: str) -> Any:

@@ -44,18 +44,36 @@ def run(
     timeout: Annotated[
         float, typer.Option(help="Seconds without a frame until a source is lost.", min=0.1, max=1e6)
     ] = 5.0,
+    max_age: Annotated[
+        float | None, typer.Option(help="Seconds; older frames of a live source are dropped.", min=0.001, max=1e6)
+    ] = None,
+    max_rate: Annotated[
+        float | None, typer.Option(help="Most frames a second, of each source.", min=0.001, max=1e4)
+    ] = None,
+    reconnect: Annotated[
+        str, typer.Option(help="Open a lost camera again: auto, always (from the start, too), or never.")
+    ] = "auto",
     show: Annotated[bool, typer.Option("--show", help="Show the frames in a window; q ends.")] = False,
 ) -> None:
     """Run a bundle over cameras, streams, videos or pictures, and print one JSON object for each result."""
     from mmedge.model import load
-    from mmedge.sources.feed import POLICIES
+    from mmedge.streaming.arguments import POLICIES, RECONNECTS
 
     if policy not in POLICIES:
         raise typer.BadParameter(f"--policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    if reconnect not in RECONNECTS:
+        raise typer.BadParameter(f"--reconnect must be one of {', '.join(RECONNECTS)}, got {reconnect!r}")
     if save is not None and len(source) > 1:
         raise typer.BadParameter("--save takes one --source; run mmedge once for each camera to save several")
     prompts = gather_prompts(text or [], text_file)
-    session = Session(policy, frames, timeout, save=save, show=show)
+    options = {
+        "policy": policy,
+        "timeout": timeout,
+        "max_age": max_age,
+        "max_rate": max_rate,
+        "reconnect": reconnect,
+    }
+    session = Session(frames, options, save=save, show=show)
     tally = Tally()
     with load(bundle, engine=engine, precision=precision, threads=threads, threshold=conf) as model:
         set_prompts(model, prompts)

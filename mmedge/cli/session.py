@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from mmedge.cli.tally import Tally
+from mmedge.errors import SinkError
 
 if TYPE_CHECKING:
     from mmedge.model import Model
     from mmedge.results import Result
+    from mmedge.sinks.sink import Sink
     from mmedge.sources import Frame, SourceLike
-    from mmedge.stream import Stream
+    from mmedge.streaming import Stream
 
     Report = Callable[[Frame, Result, Tally], None]
 
@@ -24,15 +28,15 @@ class Session:
     """What to do with the frames.
 
     Attributes:
-        policy, frames, timeout: As `policy`, `max_frames` and `timeout` of `mmedge.stream.stream`.
+        frames: End after so many results; None: no such end.
+        options: How sources are watched, fields of `mmedge.streaming.SourceOptions`.
         seconds: End so long after the first result; None: no such end.
         save: The .mp4 file for the frames with their results; None: no file.
         show: Show them in a window, too.
     """
 
-    policy: str = "auto"
     frames: int | None = None
-    timeout: float = 5.0
+    options: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     save: Path | None = None
     show: bool = False
@@ -45,10 +49,11 @@ class Session:
         Raises:
             MmedgeError: A source, the model or the video failed. The video of what came before is completed.
         """
-        from mmedge.stream import stream
+        from mmedge.sinks.sink import Observation
+        from mmedge.streaming import stream
 
         with ExitStack() as stack:
-            results = stream(model, list(sources), policy=self.policy, max_frames=self.frames, timeout=self.timeout)
+            results = stream(model, list(sources), on_state=tally.changed, max_frames=self.frames, **self.options)
             sinks = self._sinks(stack, results)
             stack.enter_context(results)
             try:
@@ -56,7 +61,7 @@ class Session:
                     tally.add(result, results.reports)
                     report(frame, result, tally)
                     for sink in sinks:
-                        sink(frame, result)
+                        sink.write(Observation(frame, result))
                     if self.seconds is not None and tally.elapsed >= self.seconds:
                         break
             except KeyboardInterrupt:
@@ -64,14 +69,19 @@ class Session:
             finally:
                 tally.reports = results.reports
 
-    def _sinks(self, stack: ExitStack, results: Stream) -> list[Callable[[Frame, Result], None]]:
-        sinks: list[Callable[[Frame, Result], None]] = []
+    def _sinks(self, stack: ExitStack, results: Stream) -> list[Sink]:
+        sinks: list[Sink] = []
         if self.save is not None:
-            from mmedge.cli.saving import Saver
+            from mmedge.sinks.video import AnnotatedVideo
 
-            sinks.append(stack.enter_context(Saver(self.save, results)))
+            sinks.append(AnnotatedVideo(self.save))
+            stack.callback(sinks[-1].close)
         if self.show:
-            from mmedge.cli.window import Window
+            from mmedge.sinks.window import Window
 
-            sinks.append(stack.enter_context(Window(results)))
+            try:
+                sinks.append(Window(results.stop))
+            except SinkError as error:
+                raise typer.BadParameter(f"--show: {error}; --save out.mp4 writes a video instead") from error
+            stack.callback(sinks[-1].close)
         return sinks

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmedge.results import Result
-    from mmedge.stream import SourceReport
+    from mmedge.streaming import SourceReport, StateChange
 
 _RECENT = 10_000
+_TROUBLES = ("stale", "frozen", "reconnecting", "failed")
 
 
 class Tally:
@@ -27,6 +27,7 @@ class Tally:
         self.results = 0
         self.reports: tuple[SourceReport, ...] = ()
         self.interrupted = False
+        self._changes: Counter[tuple[str, str]] = Counter()
         self._first = 0.0
         self._last = 0.0
         self._ages_ms: deque[float] = deque(maxlen=_RECENT)
@@ -41,6 +42,10 @@ class Tally:
         self._ages_ms.append(result.age_ms)
         self._latencies_ms.append(result.latency_ms)
 
+    def changed(self, change: StateChange) -> None:
+        """A source is in another state. Any thread may tell."""
+        self._changes[change.source, change.state] += 1
+
     @property
     def elapsed(self) -> float:
         """Seconds from the first result to the last."""
@@ -53,10 +58,10 @@ class Tally:
 
     @property
     def dropped(self) -> int:
-        return sum(report.dropped for report in self.reports)
+        return sum(sum(report.dropped.values()) for report in self.reports)
 
     def summary(self) -> str:
-        """What happened, one line, and one more for each file that was incomplete."""
+        """What happened, one line, and one more for each source with which something was wrong."""
         parts = [f"{self.results} frames, {self.dropped} dropped"]
         if self.rate:
             parts.append(f"{self.rate:.1f} a second")
@@ -64,13 +69,23 @@ class Tally:
             ages, latencies = sorted(self._ages_ms), sorted(self._latencies_ms)
             parts.append(f"age p50 {_rank(ages, 50):.1f} ms, p95 {_rank(ages, 95):.1f} ms")
             parts.append(f"model p50 {_rank(latencies, 50):.1f} ms, p95 {_rank(latencies, 95):.1f} ms")
-        return "\n".join(["; ".join(parts), *_incomplete(self.reports)])
+        return "\n".join(["; ".join(parts), *self._troubles()])
+
+    def _troubles(self) -> list[str]:
+        lines = []
+        for report in self.reports:
+            found = [f"{state} {count} x" for state in _TROUBLES if (count := self._changes[report.name, state])]
+            if report.reconnects:
+                found.append(f"opened again {report.reconnects} x")
+            if report.errors:
+                found.append(f"{report.errors} frames refused")
+            if report.incomplete:
+                found.append(report.incomplete)
+            if found:
+                lines.append(f"{report.name}: {', '.join(found)}")
+        return lines
 
 
 def _rank(ordered: list[float], percent: int) -> float:
     """The value at or below which `percent` of the ordered values lie, by nearest rank."""
     return ordered[-(-len(ordered) * percent // 100) - 1]
-
-
-def _incomplete(reports: Iterable[SourceReport]) -> list[str]:
-    return [f"{report.name}: {report.incomplete}" for report in reports if report.incomplete]

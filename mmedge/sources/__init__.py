@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmedge.sources.devices import list_cameras
-from mmedge.sources.feed import Feed
+from mmedge.sources.cameras import list_cameras
+from mmedge.sources.fault import FaultSource
 from mmedge.sources.frame import Frame
 from mmedge.sources.opening import open_source
 from mmedge.sources.paced import PacedSource
@@ -14,7 +14,7 @@ from mmedge.sources.tabletop import TabletopSource
 
 __all__ = [
     "GRAMMAR",
-    "Feed",
+    "FaultSource",
     "Frame",
     "PacedSource",
     "Source",

@@ -61,6 +61,11 @@ class Capture:
                 self._in_use.release()
 
 
+def release(capture: cv2.VideoCapture) -> None:
+    """Let go of a capture that nobody waits for any more."""
+    capture.release()
+
+
 def frame_rate(capture: Capture) -> float | None:
     """The nominal rate, or None where the header holds nonsense."""
     fps = capture.property(cv2.CAP_PROP_FPS)

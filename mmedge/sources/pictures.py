@@ -123,7 +123,7 @@ def open_folder(name: str, folder: Path) -> PictureSource:
     return PictureSource(name, paths)
 
 
-def open_pattern(pattern: str) -> PictureSource:
+def open_pattern(name: str, pattern: str) -> PictureSource:
     """The pictures that a pattern such as ``shots/*.jpg`` names, sorted; ``**`` searches folders inside folders.
 
     Raises:
@@ -133,7 +133,7 @@ def open_pattern(pattern: str) -> PictureSource:
     pictures = [p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file()]
     if not pictures:
         raise SourceNotFoundError(
-            f"no picture matches {pattern!r} ({len(paths)} other files do); expected files such as "
+            f"no picture matches {name!r} ({len(paths)} other files do); expected files such as "
             f"{', '.join(sorted(SUFFIXES))}"
         )
-    return PictureSource(pattern, pictures)
+    return PictureSource(name, pictures)

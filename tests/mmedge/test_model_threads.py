@@ -21,6 +21,7 @@ import mmedge
 from mmedge.bundle import Raw, TensorInput, TensorSpec
 from mmedge.engines.onnxruntime import OnnxRuntimeStage
 from mmedge.errors import EngineError, TextInputError
+from mmedge.in_use import InUse, State
 from mmedge.model import Model
 from mmedge.results import Classification, RawResult
 from mmedge.settings import Settings
@@ -87,6 +88,36 @@ def test_frames_run_one_at_a_time(model: Model, pool: ThreadPoolExecutor, monkey
     gate.open()
     assert alone
     assert [top(call.result(PATIENCE_S)) for call in (first, second)] == ["red", "blue"]
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["one frame", "several at once"])
+def test_frames_do_not_wait_for_prompts(
+    batch: bool, model: Model, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.set_text(["red"])
+    gate = Gate(monkeypatch, "text")
+    setting = pool.submit(model.set_text, ["blue", "red"])
+    gate.wait()
+    try:
+        running = pool.submit(model.run_batch, [frame_of("red")] * 3) if batch else pool.submit(model, frame_of("red"))
+        results = running.result(5) if batch else [running.result(5)]
+    finally:
+        gate.open()
+    setting.result(PATIENCE_S)
+    assert {(result.labels, result.prompt_version) for result in results} == {(("red",), 1)}
+
+
+def test_a_batch_sees_one_prompt_list(model: Model, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    # This bundle takes one frame at a time, so the prompts come between the first frame and the second.
+    model.set_text(["red", "blue"])
+    gate = Gate(monkeypatch, "image+text")
+    running = pool.submit(model.run_batch, [frame_of("red"), frame_of("blue")])
+    gate.wait()
+    model.set_text(["thing"])
+    gate.open()
+    results = running.result(PATIENCE_S)
+    assert [(result.labels, result.prompt_version) for result in results] == [(("red", "blue"), 1)] * 2
+    assert model(frame_of("red")).prompt_version == 2
 
 
 def test_the_later_of_two_prompt_lists_wins(
@@ -202,8 +233,9 @@ def test_a_closed_model_lets_go_of_the_bundle(path: Path) -> None:
 
 def test_info_never_mixes_two_prompt_lists(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whoever looks twice sees two settings.
-    looks = (Settings((f"prompt {version}",), version=version) for version in itertools.count())
-    monkeypatch.setattr(Model, "_settings", property(lambda _: next(looks)), raising=False)
+    loaded = model._in_use.state.loaded
+    looks = (State(loaded, Settings((f"prompt {version}",), version=version)) for version in itertools.count())
+    monkeypatch.setattr(InUse, "state", property(lambda _: next(looks)))
     info = model.info()
     assert info["prompts"] == [f"prompt {info['prompt_version']}"]
     monkeypatch.undo()

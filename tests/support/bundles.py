@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,12 @@ joint (float[1, 3] image_vec, float[n, 3] text_vec) => (float[1, n] logits) {
   logits = MatMul(image_vec, turned)
 }
 """
+SEVERAL_IMAGE = IMAGE.replace("[1, 3, 8, 8]", "[frames, 3, 8, 8]").replace("[1, 3]", "[frames, 3]")
+"""For several frames at once."""
 COLOR_STAGES = {"image": IMAGE, "text": TEXT, "image+text": JOINT}
 
 IMAGE_INPUT = ImageInput(TensorSpec("pixels", "float32", (1, 3, 8, 8)), (8, 8), interpolation="bilinear")
+SEVERAL_INPUT = replace(IMAGE_INPUT, tensor=TensorSpec("pixels", "float32", ("frames", 3, 8, 8)))
 TEXT_INPUT = TextInput(
     TensorSpec("input_ids", "int64", ("n", "l")),
     TensorSpec("attention_mask", "int64", ("n", "l")),

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from mmedge.agreement import HIGHER_IS_BETTER, deviation
+from mmedge.batching import batch_modality
 from mmedge.bundle import Manifest, Measurement, seal
 from mmedge.comparison import Comparison, compare
 from mmedge.errors import EngineError, ExportError, ParityError
@@ -81,6 +82,9 @@ class _Search:
     def _is_tried(self, variant: Precision, least: float) -> bool:
         if variant in self._wanted.forced:
             return True
+        if variant.rewrite == "dynamic" and batch_modality(self._workshop.manifest) is not None:
+            # Its ranges are those of all frames that run at once, so a frame's result would depend on the others.
+            return False
         tries = self._wanted.auto and least >= WORTH_MS and variant.name != FP32
         return tries and bool(self._machine.tries(variant))
 

@@ -92,12 +92,12 @@ class Late(Script):
         return None if frame is None else replace(frame, index=100_000 + 10 * frame.index)
 
 
-@pytest.mark.parametrize(("frames", "rate"), [(3, 25), (12, 25), (1, 1000)])
+@pytest.mark.parametrize(("frames", "rate"), [(3, 25), (12, 25), (1, 25)])
 def test_saved_video_has_one_picture_a_result_however_many_are_dropped(
     frames: int, rate: float, mmedge: Mmedge, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     camera = Late(frames, interval=0.04, fps=1000.0)
-    monkeypatch.setattr("mmedge.sources.feed.open_source", lambda spec, **options: camera)
+    monkeypatch.setattr("mmedge.streaming.link.open_source", lambda spec, **options: camera)
     done = mmedge("run", bundle, "--source", "0", "--text", "red", "--save", tmp_path / "out.mp4")
     found = lines(done.out)
     assert [line["dropped"] for line in found] == [0] + [9] * (frames - 1)
@@ -116,7 +116,7 @@ def test_video_is_completed_when_the_source_is_lost(
     mmedge: Mmedge, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script(4, live=False, then=SourceLostError("script was unplugged"))
-    monkeypatch.setattr("mmedge.sources.feed.open_source", lambda spec, **options: script)
+    monkeypatch.setattr("mmedge.streaming.link.open_source", lambda spec, **options: script)
     done = mmedge("run", bundle, "--source", "0", "--text", "red", "--save", tmp_path / "out.mp4")
     assert done.code == 5
     assert "error: script was unplugged" in done.err
@@ -173,7 +173,7 @@ def test_window_without_a_display_is_refused(mmedge: Mmedge, bundle: Path, monke
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     done = mmedge("run", bundle, "--source", "tabletop://", "--text", "red", "--show")
     assert done.code == 2
-    assert "--show needs a display" in done.err
+    assert "needs a display" in done.err
 
 
 def test_window_shows_each_result_until_q(mmedge: Mmedge, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

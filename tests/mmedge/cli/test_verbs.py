@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.bundles import color_goldens, write_bundle
+from support.bundles import COLOR_STAGES, SEVERAL_IMAGE, SEVERAL_INPUT, TEXT_INPUT, color_goldens, write_bundle
 from support.command import Mmedge
 
 from mmedge.cli import checks
@@ -26,6 +26,15 @@ def test_info_as_json(mmedge: Mmedge, bundle: Path) -> None:
     assert value["path"] == str(bundle)
     assert value["bytes"] == sum(entry["size"] for entry in value["files"].values())
     assert value["task"]["kind"] == "classify"
+    assert value["batch"] is False
+
+
+def test_info_says_whether_frames_run_at_once(mmedge: Mmedge, bundle: Path, tmp_path: Path) -> None:
+    inputs = {"image": SEVERAL_INPUT, "text": TEXT_INPUT}
+    several = write_bundle(tmp_path / "several.mmedge", {**COLOR_STAGES, "image": SEVERAL_IMAGE}, inputs=inputs)
+    assert "batch: yes, up to 8 frames at once" in mmedge("info", several).out
+    assert "batch: no, frames run one by one" in mmedge("info", bundle).out
+    assert json.loads(mmedge("info", several, "--json").out)["batch"] is True
 
 
 def test_info_for_people(mmedge: Mmedge, bundle: Path) -> None:

@@ -1,24 +1,21 @@
 from __future__ import annotations
 
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from support.media import settled
+from support.rtsp import RtspServer, missing
+from support.streaming import Listener, Slow, threads
 
 from mmedge.errors import SourceLostError, SourceOpenError
-from mmedge.sources import Feed, open_source
-
-SYSTEM_PYTHON = "/usr/bin/python3"
-NEEDS = "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0'); " + (
-    "from gi.repository import Gst, GstRtspServer; Gst.init(None); "
-    "assert all(map(Gst.ElementFactory.find, ('qtdemux', 'h264parse', 'rtph264pay')))"
-)
+from mmedge.sources import open_source
+from mmedge.streaming import Backoff, Stream, stream
 
 
 def test_refused_connection() -> None:
@@ -82,74 +79,92 @@ def test_addresses_that_cannot_be_read(url: str) -> None:
 
 
 @pytest.fixture
-def server(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running RTSP server and the address of its clip: 10 frames a second, for more than two minutes."""
-    try:
-        probe = subprocess.run([SYSTEM_PYTHON, "-c", NEEDS], capture_output=True, timeout=60)
-    except FileNotFoundError:
-        pytest.skip(f"no RTSP server: there is no {SYSTEM_PYTHON}")
-    if probe.returncode:
-        pytest.skip(
-            "no RTSP server: needs Debian's gir1.2-gst-rtsp-server-1.0, python3-gi, gstreamer1.0-plugins-good and -bad"
-        )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    script = Path(__file__).parents[2] / "support" / "rtsp_server.py"
-    clip = data_dir / "video" / "one-by-one-person-detection.mp4"
-    command = [SYSTEM_PYTHON, str(script), str(port), str(clip)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == "ready"
-        yield process, f"rtsp://me:hunter2@127.0.0.1:{port}/clip"
-        process.send_signal(signal.SIGCONT)
-        process.kill()
+def server(data_dir: Path) -> Iterator[RtspServer]:
+    """A running RTSP server: 10 frames a second, for more than two minutes."""
+    lacking = missing()
+    if lacking:
+        pytest.skip(lacking)
+    with RtspServer(data_dir / "video" / "one-by-one-person-detection.mp4") as running:
+        yield running
 
 
-def read_on(feed: Feed) -> None:
-    while feed.next() is not None:
+@pytest.fixture
+def fast_server(data_dir: Path) -> Iterator[RtspServer]:
+    """The same with 30 frames a second, for 40 seconds: FFmpeg wants 20 frames before it gives the first."""
+    lacking = missing()
+    if lacking:
+        pytest.skip(lacking)
+    with RtspServer(data_dir / "video" / "bottle-detection.mp4") as running:
+        yield running
+
+
+def read_on(results: Stream) -> None:
+    for _ in results:
         pass
 
 
 @pytest.mark.rtsp
-def test_frames_come_until_the_server_dies(server: tuple[subprocess.Popen[str], str]) -> None:
-    process, url = server
-    source = open_source(url)
+def test_frames_come_until_the_server_dies(server: RtspServer) -> None:
+    source = open_source(server.url)
     assert source.live
     assert source.frame_count is None
     assert source.name.startswith("rtsp://me:***@127.0.0.1")
-    with Feed([source], policy="freshest", timeout=3, open_timeout=10) as feed:
-        for _ in range(5):
-            frame = feed.next()
-            assert frame is not None
+    with stream(Slow(), source, timeout=3) as results:
+        for frame, result in islice(results.with_frames(), 5):
             assert frame.image.shape == (432, 768, 3)
-            assert time.monotonic() - frame.captured < 1
-        process.kill()
+            assert result.age_ms < 1000
+        server.kill()
         killed = time.monotonic()
         with pytest.raises(SourceLostError, match=r"me:\*\*\*@"):
-            read_on(feed)
+            read_on(results)
         assert time.monotonic() - killed < 3.5
 
 
 @pytest.mark.rtsp
-def test_server_that_freezes_is_lost_in_time(server: tuple[subprocess.Popen[str], str]) -> None:
-    process, url = server
-    with Feed([url], policy="freshest", timeout=1, open_timeout=10) as feed:
-        assert feed.next() is not None
-        process.send_signal(signal.SIGSTOP)
-        stopped = time.monotonic()
+def test_server_that_freezes_is_lost_in_time(server: RtspServer) -> None:
+    with stream(Slow(), server.url, timeout=1, reconnect="never") as results:
+        next(results)
+        server.freeze()
+        frozen = time.monotonic()
         with pytest.raises(SourceLostError):
-            read_on(feed)
-        assert time.monotonic() - stopped < 1.6
+            read_on(results)
+        assert time.monotonic() - frozen < 1.6
         closing = time.monotonic()
     assert time.monotonic() - closing < 2.5
 
 
 @pytest.mark.rtsp
-def test_frames_that_piled_up_while_opening_are_not_taken_for_new_ones(
-    server: tuple[subprocess.Popen[str], str],
-) -> None:
-    source = open_source(server[1])
+def test_a_stream_is_back_soon_after_its_server_each_time(fast_server: RtspServer) -> None:
+    """Killed three times, once frozen before; `benchmarks/reconnect.py` does it 20 times."""
+    heard = Listener()
+
+    def lost(times: int) -> bool:
+        return settled(lambda: heard.states().count("reconnecting") == times, 5)
+
+    with stream(Slow(), fast_server.url, timeout=1, backoff=Backoff(longest=1), on_state=heard) as results:
+        next(results)
+        for times, frozen in ((1, False), (2, True), (3, False)):
+            if frozen:
+                fast_server.freeze()
+                assert lost(times)
+            fast_server.kill()
+            assert lost(times)
+            time.sleep(0.7)
+            assert results.reports[0].state == "reconnecting"
+            fast_server.start()
+            up = time.monotonic()
+            result = next(result for result in results if result.captured > up)
+            assert time.monotonic() - up < 3
+            assert result.state == "live"
+        report = results.reports[0]
+    assert report.reconnects == 3
+    assert "hunter2" not in f"{report} {heard.changes}"
+    assert settled(lambda: threads() == [])
+
+
+@pytest.mark.rtsp
+def test_frames_that_piled_up_while_opening_are_not_taken_for_new_ones(server: RtspServer) -> None:
+    source = open_source(server.url)
     assert source.read() is not None
     began = time.monotonic()
     for _ in range(6):
@@ -160,6 +175,6 @@ def test_frames_that_piled_up_while_opening_are_not_taken_for_new_ones(
 
 
 @pytest.mark.rtsp
-def test_wrong_path_on_a_real_server(server: tuple[subprocess.Popen[str], str]) -> None:
+def test_wrong_path_on_a_real_server(server: RtspServer) -> None:
     with pytest.raises(SourceOpenError, match="refused the stream; check path, user and password"):
-        open_source(server[1].replace("/clip", "/nothing"))
+        open_source(server.url.replace("/clip", "/nothing"))

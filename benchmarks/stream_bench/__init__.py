@@ -1,0 +1,1 @@
+"""Long runs of streams: what a process holds meanwhile."""

@@ -1,0 +1,1 @@
+"""Synthetic clips with known events, and how triggers and tracks do on them."""
