@@ -58,7 +58,8 @@ class Tally:
 
     @property
     def dropped(self) -> int:
-        return sum(sum(report.dropped.values()) for report in self.reports)
+        """Frames that were passed over between results."""
+        return sum(sum(report.dropped.values()) - report.dropped["closed"] for report in self.reports)
 
     def summary(self) -> str:
         """What happened, one line, and one more for each source with which something was wrong."""

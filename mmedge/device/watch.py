@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -11,25 +10,17 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Protocol
 
-from mmedge.errors import MmedgeError
+from mmedge.device.run import Run
 from mmedge.results import Result
 from mmedge.sinks.sink import PromptsChange
 from mmedge.sources.frame import Frame
-from mmedge.sources.spec import mask_passwords
-from mmedge.streaming import SourceOptions, SourceReport, StateChange, Stream, stream
+from mmedge.streaming import SourceOptions, SourceReport, StateChange
 
 if TYPE_CHECKING:
     from mmedge.model import Model
 
-_log = logging.getLogger("mmedge")
-
 STOP_S = 2.0
 """How long letting go of a source waits for its camera and for the model."""
-
-_FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 30.0
-_STEADY_S = 60.0
-"""A stream that broke after so long starts again at once."""
 
 _MOST_VERSIONS = 16
 
@@ -76,7 +67,7 @@ class Watch:
         self._lock = lock
         self._pending: PromptsChange | None = None
         self._versions: deque[tuple[int, tuple[str, ...]]] = deque(maxlen=_MOST_VERSIONS)
-        self._runs: list[_Run] = []
+        self._runs: list[Run] = []
         self._splitting = threading.RLock()
         self._ended = False
 
@@ -164,9 +155,9 @@ class Watch:
         shared = {name: options for name, options in new.items() if options.reconnect == "always"}
         with self._splitting:
             if shared and not any(run.shared and run.add(shared) for run in self._runs):
-                self._runs.append(_Run(self, self._receiver, shared, shared=True))
+                self._runs.append(self._run(shared, shared=True))
             for name in new.keys() - shared.keys():
-                self._runs.append(_Run(self, self._receiver, {name: new[name]}, shared=False))
+                self._runs.append(self._run({name: new[name]}, shared=False))
         if tuple(sources) != self._names:
             with self._lock:
                 self._names = tuple(sources)
@@ -174,15 +165,23 @@ class Watch:
                     self.current = replace(self.current, sources=self._names)
                     self._receiver.prompts_changed(self.current)
 
-    def split(self, run: _Run) -> None:
+    def _run(self, sources: Mapping[str, SourceOptions], *, shared: bool) -> Run:
+        return Run(
+            self.name,
+            self.model,
+            sources,
+            lambda frame, result: self._receiver.result(self, frame, result),
+            self._receiver.state_changed,
+            self._split if shared else None,
+        )
+
+    def _split(self, run: Run) -> None:
         """Give each source of a stream that broke one of its own: whichever broke it, the others go on."""
         with self._splitting:
             if run not in self._runs or run.stopping or self._ended:
                 return
             self._runs.remove(run)
-            self._runs += [
-                _Run(self, self._receiver, {name: options}, shared=False) for name, options in run.sources.items()
-            ]
+            self._runs += [self._run({name: options}, shared=False) for name, options in run.sources.items()]
 
     @property
     def reports(self) -> dict[str, SourceReport]:
@@ -206,102 +205,3 @@ class Watch:
         self.ask_to_stop()
         for run in list(self._runs):
             run.stop(deadline)
-
-
-class _Run:
-    """The thread that goes through the results of a stream, and starts it again when it breaks.
-
-    Attributes:
-        sources: What it watches.
-        shared: Further sources may be added.
-        broken: Why it stands still; None: it does not.
-    """
-
-    def __init__(self, watch: Watch, receiver: Receiver, sources: Mapping[str, SourceOptions], *, shared: bool) -> None:
-        self.sources = dict(sources)
-        self.shared = shared
-        self.broken: str | None = None
-        self._watch = watch
-        self._receiver = receiver
-        self._stopping = threading.Event()
-        self._closing: threading.Thread | None = None
-        self._stream = self._opened()
-        self._thread = threading.Thread(target=self._work, name=f"mmedge model {watch.name}", daemon=True)
-        self._thread.start()
-
-    @property
-    def reports(self) -> tuple[SourceReport, ...]:
-        return self._stream.reports
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
-
-    @property
-    def stopping(self) -> bool:
-        return self._stopping.is_set()
-
-    def add(self, sources: Mapping[str, SourceOptions]) -> bool:
-        """Watch further sources; False where it has ended."""
-        if not self.alive or not self._stream.add(sources):
-            return False
-        self.sources.update(sources)
-        return True
-
-    def remove(self, name: str) -> None:
-        """Let go of one source of several."""
-        del self.sources[name]
-        self._stream.remove(name)
-
-    def ask_to_stop(self) -> None:
-        self._stopping.set()
-        if self._closing is None:
-            # A camera that hangs makes closing wait.
-            self._closing = threading.Thread(target=self._stream.close, name="mmedge close", daemon=True)
-            self._closing.start()
-
-    def stop(self, deadline: float) -> None:
-        self.ask_to_stop()
-        for thread in (self._thread, self._closing):
-            if thread is not None and thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
-
-    def _opened(self) -> Stream:
-        return stream(self._watch.model, self.sources, on_state=self._state)
-
-    def _state(self, change: StateChange) -> None:
-        if not self.stopping:
-            self._receiver.state_changed(change)
-
-    def _work(self) -> None:
-        wait = _FIRST_WAIT_S
-        while not self.stopping:
-            began = time.monotonic()
-            try:
-                self._go_through()
-                return
-            except Exception as error:
-                wait = _FIRST_WAIT_S if time.monotonic() - began > _STEADY_S else min(2 * wait, _LONGEST_WAIT_S)
-                self._broke(error, wait)
-            if self._stopping.wait(wait):
-                return
-            if len(self.sources) > 1:
-                self._watch.split(self)
-                return
-            self._stream = self._opened()
-            if self.stopping:
-                self._stream.close()
-
-    def _go_through(self) -> None:
-        with self._stream:
-            for frame, result in self._stream.with_frames():
-                if self.stopping:
-                    return
-                self.broken = None
-                self._receiver.result(self._watch, frame, result)
-
-    def _broke(self, error: Exception, wait: float) -> None:
-        known = isinstance(error, MmedgeError)
-        words = mask_passwords(str(error) if known else f"{type(error).__name__}: {error}")
-        self.broken = f"{words}; tried again in {wait:.3g} s"
-        _log.warning("model %s: %s", self._watch.name, self.broken, exc_info=not known)

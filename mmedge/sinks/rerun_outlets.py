@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import socket
 import struct
-import termios
 import threading
 import time
 from pathlib import Path
@@ -104,6 +102,9 @@ class FileOutlet:
 
     def _in_pipe(self) -> int:
         """Bytes that Rerun wrote and nobody collected yet."""
+        import fcntl
+        import termios
+
         with self._lock:
             count: int = struct.unpack("i", fcntl.ioctl(self._pipe, termios.FIONREAD, b"\0" * 4))[0]
             return count

@@ -110,7 +110,8 @@ def thresholds(
         goal: What they are for.
 
     Raises:
-        InputError: The clip is shorter than 10 seconds and the minimum duration, has fewer than 2 frames a second, or is a still picture.
+        InputError: The clip is shorter than 10 seconds and the minimum duration, has fewer than 2 frames a second, or
+            never changes.
     """
     seconds = float(times[-1] - times[0]) if len(times) else 0.0
     shortest = SHORTEST_S + goal.min_duration

@@ -45,7 +45,7 @@ def goes_on(device: Device, sink: Collecting, source: str) -> None:
     wait_for(lambda: sum(one.result.source == source for one in sink.items[seen:] if isinstance(one, Observation)) > 3)
     assert not [change for change in sink.of(StateChange) if change.source == source]
     frames = [one.result.frame for one in sink.of(Observation) if one.result.source == source]
-    assert frames == sorted(set(frames))
+    assert frames == sorted(frames)
     assert device.status()["sources"][source]["reconnects"] == 0
 
 

@@ -32,7 +32,7 @@ def killed_at_random(folder: Path, kills: int, seed: int) -> list[int]:
         process.start()
         sending.close()
         assert receiving.poll(30)
-        time.sleep(moments.uniform(0, 0.5))
+        time.sleep(moments.uniform(0, 0.3))
         process.kill()
         process.join(10)
         assert process.exitcode == -9
