@@ -4,6 +4,7 @@
 #   make test                        full install, then lint, types and tests
 #   make model                       train the built-in model again and put it into the package
 #   make bench                       the measurements of docs/measurements.md that a CPU can make
+#   make home-assistant              Home Assistant's validators of MQTT messages, which `make test` uses
 #   make kernels                     compile every GPU kernel for every architecture, and look for spills (minutes)
 #   make clean                       remove what these made
 
@@ -15,7 +16,7 @@ NATIVE := $(wildcard kernels/csrc/*) CMakeLists.txt pyproject.toml constraints.t
 ARGS ?=
 TESTS ?= tests
 
-.PHONY: demo test lint types model bench kernels clean
+.PHONY: demo test home-assistant lint types model bench kernels clean
 .DEFAULT_GOAL := test
 
 $(VENV)/light: $(NATIVE)
@@ -29,6 +30,16 @@ $(VENV)/full: $(VENV)/light
 	@$(PIP) --editable ".[export,dev]"
 	@touch $@
 
+# Home Assistant's own validators, apart from everything else: its pinned requirements are nobody else's. Where they cannot
+# be installed, the tests that use them are skipped and say so.
+$(VENV)/home-assistant/ready: tests/mmedge/sinks/mqtt/home-assistant.txt $(VENV)/full
+	@echo "installing Home Assistant's validators into $(VENV)/home-assistant"
+	@$(BIN)/python -m venv $(VENV)/home-assistant
+	@$(VENV)/home-assistant/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile -r $< && touch $@ || \
+		{ rm -rf $(VENV)/home-assistant; echo "they cannot be installed here: the tests that use them are skipped"; }
+
+home-assistant: $(VENV)/home-assistant/ready
+
 demo: $(VENV)/light
 	@$(BIN)/mmedge demo $(ARGS)
 
@@ -40,7 +51,7 @@ types: $(VENV)/full
 	$(BIN)/mypy
 	$(BIN)/mypy benchmarks examples
 
-test: lint types
+test: lint types home-assistant
 	$(BIN)/pytest $(TESTS)
 
 model: $(VENV)/full

@@ -16,6 +16,9 @@ from mmedge.triggers.settings import TriggerSettings, Zone
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1."""
 
+SHOWN = ("the red cube", "the blue ball", "the yellow thing")
+"""What the built-in model is asked for where nobody says anything about models."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:

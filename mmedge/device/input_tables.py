@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mmedge.device.config import ModelConfig, SourceConfig
+from mmedge.device.config import SHOWN, ModelConfig, SourceConfig
 from mmedge.device.keys import SCHEMA
 from mmedge.device.lines import Path as KeyPath
 from mmedge.device.schema import nearest
@@ -21,7 +21,7 @@ from mmedge.streaming.options import Backoff, SourceOptions
 def models(tables: Tables) -> dict[str, ModelConfig | None]:
     """The tables ``[models.NAME]``; None for those that cannot be used. Without any, the built-in model."""
     if "models" not in tables.values:
-        return {"model": ModelConfig()}
+        return {"model": ModelConfig(prompts=SHOWN)}
     named = tables.reader.tables(tables.values, "models")
     return {name: _model(tables, ("models", name), table) for name, table in named.items()}
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmedge.device.config import DeviceConfig, ModelConfig, SourceConfig
+from mmedge.device.config import SHOWN, DeviceConfig, ModelConfig, SourceConfig
 from mmedge.device.secrets import Secrets, password_of, read_secret
 from mmedge.device.source_names import check_source
 from mmedge.errors import InputError, SourceError
 from mmedge.server.settings import ServerSettings
 from mmedge.streaming.options import SourceOptions
-
-_PROMPTS = ("the red cube", "the blue ball", "the yellow thing")
-"""For the built-in model, where nobody says what to look for."""
 
 
 def quick_config(
@@ -44,7 +41,7 @@ def quick_config(
             given["token"] = read_secret(token_file, secrets)
         except ValueError as error:
             raise InputError(f"--token-file: {error}") from error
-    asked = tuple(prompts) or (_PROMPTS if bundle is None else ())
+    asked = tuple(prompts) or (SHOWN if bundle is None else ())
     urls = tuple(sources) or ("tabletop://",)
     names = ("camera",) if len(urls) == 1 else tuple(f"camera{number}" for number in range(1, len(urls) + 1))
     for url in urls:

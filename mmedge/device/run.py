@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from mmedge.errors import InputError, MissingDependencyError, MmedgeError, SourceError
 from mmedge.results import Result
 from mmedge.sources.frame import Frame
-from mmedge.sources.spec import mask_passwords
+from mmedge.sources.spec import error_words
 from mmedge.streaming import SourceOptions, SourceReport, StateChange, Stream, stream
 from mmedge.streaming.stream import FrameModel
 
@@ -144,6 +144,5 @@ class Run:
 
     def _broke(self, error: Exception, wait: float) -> None:
         known = isinstance(error, MmedgeError)
-        words = mask_passwords(str(error) if known else f"{type(error).__name__}: {error}")
-        self.broken = f"{words}; tried again in {wait:.3g} s"
+        self.broken = f"{error_words(error)}; tried again in {wait:.3g} s"
         _log.warning("model %s: %s", self._name, self.broken, exc_info=not known)

@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from mmedge.device.lines import Path as KeyPath
-from mmedge.sources.spec import mask_passwords
+from mmedge.sources.spec import mask_text
 
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORDS = re.compile(r"(?i)pass|secret|token|credential|authorization|(^|_)(pw|pwd|key)$|api_?key")
 _LARGEST_FILE = 64 * 1024
+_FORMATTER = logging.Formatter()
 _SHORTEST = 4
 """Shorter values stand in too many words to be hidden wherever they occur."""
 
@@ -41,7 +42,7 @@ class Secrets:
         """`text` with every secret replaced by ``***``, and the passwords of addresses, known or not."""
         for value in sorted(self._values, key=len, reverse=True):
             text = text.replace(value, "***")
-        return mask_passwords(text)
+        return mask_text(text)
 
     def hidden(self, value: Any) -> Any:
         """JSON values with the secrets in their texts replaced."""
@@ -64,7 +65,11 @@ class HidingFilter(logging.Filter):
         self._secrets = secrets
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._secrets().hide(record.getMessage()), ()
+        secrets = self._secrets()
+        record.msg, record.args = secrets.hide(record.getMessage()), ()
+        if record.exc_info and not record.exc_text:
+            # What a handler shows of the error, instead of making it itself.
+            record.exc_text = secrets.hide(_FORMATTER.formatException(record.exc_info))
         return True
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from mmedge.errors import InputError, MmedgeError
 from mmedge.sinks.prompts import parse_prompts
 from mmedge.sinks.sink import Control
-from mmedge.sources.spec import mask_passwords
+from mmedge.sources.spec import error_words
 
 _log = logging.getLogger("mmedge")
 
@@ -53,7 +53,7 @@ class Commands:
             self._pending[model] = (payload, retained)
             self._condition.notify()
 
-    def close(self, timeout: float = 0.5) -> None:
+    def close(self, timeout: float = 0.2) -> None:
         """Carry out no more commands."""
         with self._condition:
             self._closed = True
@@ -88,7 +88,7 @@ class Commands:
             prompts = parse_prompts(payload)
             version = self._control.set_prompts(model, prompts)
         except MmedgeError as error:
-            self._refused(model, mask_passwords(" ".join(f"{error}".split()))[:_LONGEST_ERROR])
+            self._refused(model, " ".join(error_words(error).split())[:_LONGEST_ERROR])
         except Exception:
             _log.exception("prompts for model %s", model)
             self._refused(model, "the prompts could not be set; the log of the device says why")

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmedge.errors import InputError
 from mmedge.sinks.sink import Item, Observation, Sink, SinkCounters
-from mmedge.sources.spec import mask_passwords
+from mmedge.sources.spec import error_words
 from mmedge.triggers.event import Event
 
 _log = logging.getLogger("mmedge")
@@ -136,7 +136,7 @@ class Queued:
         try:
             call(*items)
         except Exception as error:
-            message = mask_passwords(" ".join(f"{error}".split()) or type(error).__name__)[:_LONGEST_ERROR]
+            message = (" ".join(error_words(error).split()) or type(error).__name__)[:_LONGEST_ERROR]
             with self._changed:
                 self._counters.errors += 1
                 self._counters.last_error = message

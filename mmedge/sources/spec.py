@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from mmedge.errors import InputError, SourceOpenError
+from mmedge.errors import InputError, MmedgeError, SourceOpenError
 
 GRAMMAR = (
     "a source is a camera number (0), a device (/dev/video0), both with options such as ?size=1280x720&fps=30&"
@@ -40,6 +40,8 @@ _SECRET_PROPERTY = re.compile(
     rf"(?s){_SECRET}\s*=\s*(?P<secret>\"(?:\\.|[^\"\\])*(?:\"|$)|'(?:\\.|[^'\\])*(?:'|$)|(?:\\.|[^\s\\])*)"
 )
 """As a pipeline of GStreamer writes them: in quotes, or up to a space, a backslash before what counts for nothing."""
+
+_ADDRESS = re.compile(r"\S*://\S*")
 
 
 def spec_of(source: object) -> str | None:
@@ -83,6 +85,22 @@ def mask_passwords(spec: str) -> str:
     if faulty is None:
         return _masked(spec)
     return f"{faulty[1]}{_masked(faulty[2])}{faulty[3]}{_masked(faulty[4] or '')}"
+
+
+def error_words(error: BaseException) -> str:
+    """What `error` says, without passwords.
+
+    Errors of ours name sources with their passwords masked, so that only words that look like an address are looked at;
+    of the text of others everything is that might belong to a password.
+    """
+    if not isinstance(error, MmedgeError):
+        return mask_passwords(f"{type(error).__name__}: {error}")
+    return mask_text(str(error))
+
+
+def mask_text(text: str) -> str:
+    """`text` with the passwords in whatever looks like an address replaced by ``***``."""
+    return _ADDRESS.sub(lambda found: mask_passwords(found[0]), text)
 
 
 def _masked(spec: str) -> str:

@@ -17,6 +17,7 @@ from mmedge.errors import (
     SourceOpenError,
 )
 from mmedge.sources.frame import Frame
+from mmedge.sources.spec import error_words
 from mmedge.streaming.backoff import Attempts
 from mmedge.streaming.connection import Connection, Opened
 from mmedge.streaming.counters import Counters
@@ -28,7 +29,7 @@ from mmedge.streaming.numbering import Numbering
 from mmedge.streaming.options import SourceOptions
 from mmedge.streaming.report import SourceReport
 from mmedge.streaming.states import State
-from mmedge.streaming.tracking import News, Tracked, in_words, worse
+from mmedge.streaming.tracking import News, Tracked, worse
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class Channel:
             if connection is self._link.current:
                 self._incomplete = incomplete
                 if error is not None and not isinstance(error, MmedgeError):
-                    self._defects(f"{self.name}: {in_words(error)}", error)
+                    self._defects(f"{self.name}: {error_words(error)}", error)
                 self._lost(error)
 
     # What the supervisor does.
@@ -207,14 +208,14 @@ class Channel:
         if error is not None and wait is not None:
             link.retry_at = now + wait
             if link.opened_at is None:
-                self._failures(f"{in_words(error)}; tried again in {wait:.1f} s")
-            self._to("connecting" if link.opened is None else "reconnecting", in_words(error))
+                self._failures(f"{error_words(error)}; tried again in {wait:.1f} s")
+            self._to("connecting" if link.opened is None else "reconnecting", error_words(error))
             return
         self._no_more, self.error = True, error
         self.never_there = error is not None and link.opened is None
         if error is not None and link.camera and len(self._intake) + self._working:
             # What waits was taken before, and is no picture of what is there now.
-            self._to("stale", in_words(error))
+            self._to("stale", error_words(error))
         self._end_when_done()
 
     def _again(self, error: BaseException) -> bool:
@@ -230,7 +231,7 @@ class Channel:
             if self.error is None:
                 self._to("ended")
             else:
-                self._to("failed", in_words(self.error))
+                self._to("failed", error_words(self.error))
             self._frames.notify_all()
 
     def close(self) -> list[Connection]:

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from mmedge.errors import MmedgeError
-from mmedge.sources.spec import mask_passwords
 from mmedge.streaming.states import State, StateChange
 
 _UNREAD_NEWS = 256
@@ -23,11 +21,6 @@ def worse(a: str, b: str) -> str:
     A source that ended or failed says nothing about the frames that it gave before.
     """
     return max(a, b, key=lambda state: _SEVERITY.get(state, 0))
-
-
-def in_words(error: BaseException) -> str:
-    """An error as a reason for a state, without secrets."""
-    return mask_passwords(str(error) if isinstance(error, MmedgeError) else f"{type(error).__name__}: {error}")
 
 
 class News:

@@ -32,7 +32,7 @@ _LEAST, _MOST = 1e-9, 1 - 1e-6
 _STEPS_DOWN = 2.0
 """From `on` to `off`, in mean heights of the peaks above their median."""
 
-_HIGH, _REFUSED = 0.95, 0.995
+_HIGH, _REFUSED = 0.95, 0.9999
 _CLIP_S = 30.0
 
 

@@ -155,7 +155,7 @@ class Broker:
             self._behind.update(self._kept)
             self._catch_up()
 
-    def close(self, timeout: float = 1.5) -> None:
+    def close(self, timeout: float = 0.8) -> None:
         """Say that this client leaves, and leave; within `timeout` seconds, whatever the broker does."""
         with self._lock:
             last = None

@@ -83,7 +83,7 @@ class Node:
         """Leave the domain."""
         self._closed.set()
         for thread in self._threads:
-            thread.join(1.0)
+            thread.join(2 * _LOOK_S)
         self._writers.clear()
         del self._participant
 

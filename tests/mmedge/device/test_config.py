@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmedge.device.config import DeviceConfig, ModelConfig, PrivacyConfig, SinkConfig
+from mmedge.device.config import SHOWN, DeviceConfig, ModelConfig, PrivacyConfig, SinkConfig
 from mmedge.device.reading import parse_config
 from mmedge.errors import ConfigError
 from mmedge.streaming import Backoff, SourceOptions
@@ -122,7 +122,7 @@ def test_a_whole_file(folder: Path) -> None:
 
 def test_the_smallest_file_is_one_source_for_the_built_in_model(tmp_path: Path) -> None:
     config = parse_config('[sources.table]\nurl = "tabletop://"', tmp_path)
-    assert config.models == {"model": ModelConfig()}
+    assert config.models == {"model": ModelConfig(prompts=SHOWN)}
     assert config.sources["table"].model == "model"
     assert config.sources["table"].options.reconnect == "always"
 

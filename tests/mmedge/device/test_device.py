@@ -192,10 +192,10 @@ def test_private_prompts_cannot_be_taken_away(running: Start, bundle: Path) -> N
     ("parts", "message"),
     [
         ({"privacy": PrivacyConfig(blur=("red",))}, "privacy.threshold: expected a score"),
-        ({"models": {"colors": ModelConfig(prompts=())}}, "models.colors.prompts: expected at least one prompt"),
+        ({"models": {"colors": ModelConfig("", ())}}, "models.colors.prompts: expected at least one prompt"),
         ({"models": {"colors": ModelConfig("none.mmedge", ("red",))}}, "models.colors: .*none.mmedge"),
         (
-            {"models": {"colors": ModelConfig(prompts=("red", " "))}},
+            {"models": {"colors": ModelConfig("", ("red", " "))}},
             "models.colors: .*prompt",
         ),
     ],
@@ -203,7 +203,9 @@ def test_private_prompts_cannot_be_taken_away(running: Start, bundle: Path) -> N
 )
 def test_a_device_that_cannot_work_does_not_start(parts: dict[str, Any], message: str, bundle: Path) -> None:
     before = threading.active_count()
-    device = Device(replace(painted(bundle, Camera(lambda index: frame_of("red"))), **parts))
+    config = replace(painted(bundle, Camera(lambda index: frame_of("red"))), **parts)
+    models = {name: replace(model, bundle=model.bundle or str(bundle)) for name, model in config.models.items()}
+    device = Device(replace(config, models=models))
     with pytest.raises(MmedgeError, match=message):
         device.start()
     assert not device.ready
@@ -298,6 +300,7 @@ def test_secrets_are_in_no_status_log_or_state(
     sink = Collecting()
     device.attach("probe", sink)
     status = wait_for(lambda: (s := device.status())["sources"]["s2"]["reason"] and s["sources"]["s0"]["reason"] and s)
+    assert not [line for line in caplog.messages if "pass-w0rd" in line]
     shown = json.dumps(status) + "".join(str(change.to_json()) for change in sink.of(StateChange))
     for secret in ("pass-w0rd", "tok3n-of-the-hall"):
         assert secret not in shown

@@ -160,7 +160,7 @@ VALUES = st.recursive(
 TABLES = st.lists(st.tuples(st.booleans(), st.dictionaries(KEYS, VALUES, max_size=4), st.booleans()), max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(first=st.dictionaries(KEYS, VALUES, max_size=3), tables=TABLES, indent=st.sampled_from(["", "  ", "\t"]))
 def test_every_key_of_any_file_is_on_its_line(
     first: dict[str, Any], tables: list[tuple[bool, dict[str, Any], bool]], indent: str

@@ -18,7 +18,7 @@ SIZES = st.tuples(st.integers(1, 130), st.integers(1, 130))
 BOX = st.tuples(*[st.floats(-0.25, 1.25, width=32)] * 4)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     size=SIZES,
     boxes=st.lists(BOX, min_size=1, max_size=5),
@@ -56,7 +56,7 @@ def test_what_leaves_does_not_depend_on_what_is_in_a_private_box(
     assert ((shown[0] == image) | (shown[0] == FILL)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(first=SIZES, second=SIZES, box=BOX, age=st.floats(0, 1))
 def test_a_place_stays_covered_after_a_find_also_in_frames_of_another_size(
     first: tuple[int, int], second: tuple[int, int], box: tuple[float, ...], age: float

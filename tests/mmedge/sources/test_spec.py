@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mmedge.errors import InputError, MmedgeError, SourceNotFoundError, SourceOpenError
 from mmedge.sources import GRAMMAR, mask_passwords, open_source
-from mmedge.sources.spec import query_numbers, scheme_of, spec_of
+from mmedge.sources.spec import error_words, query_numbers, scheme_of, spec_of
 
 
 @pytest.mark.parametrize(
@@ -212,3 +212,12 @@ def test_what_is_no_name_is_refused(source: object) -> None:
 def test_times_are_checked(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"{name} must be a number of seconds above 0"):
         open_source("nowhere.mp4", **{name: value})  # type: ignore[arg-type]
+
+
+def test_errors_keep_their_words_around_addresses() -> None:
+    ours = SourceOpenError("cannot be used: rtsp://me:secret@camera/1; write size=1x1@5 and not a@b")
+    assert error_words(ours) == "cannot be used: rtsp://me:***@camera/1; write size=1x1@5 and not a@b"
+    theirs = error_words(OSError("rtsp://me:with space@camera"))
+    assert theirs.startswith("OSError: ")
+    assert "with" not in theirs
+    assert "space" not in theirs

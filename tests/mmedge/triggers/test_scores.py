@@ -99,5 +99,5 @@ def test_what_cannot_be_judged_is_refused() -> None:
 def test_overlaps_of_boxes() -> None:
     first = np.array([HERE, THERE, (5, 5, 5, 5)], np.float32)
     second = np.array([HERE, (10, 0, 30, 20)], np.float32)
-    np.testing.assert_allclose(overlaps(first, second), [[1, 1 / 3], [0, 0], [0, 0]])
+    np.testing.assert_allclose(overlaps(first, second), np.array([[1, 1 / 3], [0, 0], [0, 0]]))
     assert overlaps(first, second[:0]).shape == (3, 0)

@@ -68,9 +68,9 @@ def test_a_longer_clip_says_more() -> None:
 
 def test_one_odd_second_of_one_prompt_does_not_set_its_pace() -> None:
     rng = np.random.default_rng(6)
-    times, odd = scores(rng, 40)
+    times, odd = scores(rng, 40, scale=0.3)
     odd[50:60] = 0.8
-    series = {"a cat": odd, **{f"negative {n}": scores(rng, 40)[1] for n in range(4)}}
+    series = {"a cat": odd, **{f"negative {n}": scores(rng, 40, scale=0.3)[1] for n in range(4)}}
     (alone,) = thresholds(times, {"a cat": odd}, {"a cat": odd}, {"a cat": ()}, GOAL)
     (together,) = thresholds(times, {"a cat": odd}, series, {"a cat": ()}, GOAL)
     assert 0.8 < together.on < alone.on
@@ -113,7 +113,7 @@ def test_where_no_room_is_left_there_is_no_threshold() -> None:
     times, series = scores(np.random.default_rng(10), 40, level=4)
     entry = of_one(times, series)
     assert entry.refused is not None
-    assert "leaves no room for a threshold below 0.995" in entry.refused
+    assert "leaves no room for a threshold below 0.9999" in entry.refused
     assert np.isnan([entry.on, entry.off]).all()
 
 
@@ -156,7 +156,8 @@ def test_a_background_collects_live_results_by_the_clock_of_the_file() -> None:
         background.add(
             classification(number / 50, dict.fromkeys(shares, 1.0), media_time_s=number / FPS, state="stale")
         )
-    assert (background.frames, background.passed_over, background.seconds) == (100, 100, pytest.approx(19.8))
+    assert (background.frames, background.passed_over) == (100, 100)
+    assert background.seconds == pytest.approx(19.8)
     cat, hat = background.thresholds(GOAL)
     assert (cat.prompt, cat.negatives) == ("a cat", ("a dog",))
     assert cat.typical < hat.typical

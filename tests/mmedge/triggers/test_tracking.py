@@ -70,7 +70,8 @@ def test_things_on_the_table_keep_their_numbers() -> None:
     rng = np.random.default_rng(3)
     switches = frames = 0
     for seed in range(3):
-        camera, tracker, known = Tabletop(seed, (160, 120), 5, scene_seconds=6), Tracker(), {}
+        camera, tracker = Tabletop(seed, (160, 120), 5, scene_seconds=6), Tracker()
+        known: dict[int, int] = {}
         for index in range(30):
             _, truth = camera.frame(index)
             seen = [i for i, thing in enumerate(truth.objects) if thing.visible > 0.5]

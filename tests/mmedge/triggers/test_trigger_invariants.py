@@ -142,3 +142,16 @@ def test_the_best_frame_is_the_one_with_the_highest_score() -> None:
     assert end.best_score == pytest.approx(0.95)
     assert end.best is not None
     assert end.best.index == end.best_result.frame == 2
+
+
+@pytest.mark.parametrize("scores", [(0.9,) * 4 + (0.0,) * 4, (0.9, 0.9, 0.0)], ids=["ended", "never-begun"])
+def test_no_frame_is_kept_of_what_is_over(scores: tuple[float, ...]) -> None:
+    triggers = TriggerSet(TRIGGERS[:1])
+    frames = []
+    for number, score in enumerate(scores):
+        observation = observed(classification(0.125 * number, {"a cat": score}))
+        assert observation.frame is not None
+        frames.append(weakref.ref(observation.frame))
+        triggers.observe(observation)
+    del observation
+    assert [frame() for frame in frames] == [None] * len(scores)
