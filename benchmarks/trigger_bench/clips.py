@@ -117,9 +117,9 @@ def camera(seed: int, fps: float, background_s: float, events_s: float) -> Camer
         ]
         return Clip(scene, tuple(visits), seconds, fps, noise)
 
-    wrong_side = [[], [], [], []]
+    nobody: list[list[Pair]] = [[], [], [], []]
     return Camera(
-        prompts, negatives, clip(background_s, wrong_side, 10**6 * seed), clip(events_s, targets, 10**6 * seed + 10**5)
+        prompts, negatives, clip(background_s, nobody, 10**6 * seed), clip(events_s, targets, 10**6 * seed + 10**5)
     )
 
 

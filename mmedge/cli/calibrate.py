@@ -60,6 +60,8 @@ def calibrate(
     prompts = list(dict.fromkeys(gather_prompts(text or [], text_file)))
     if not prompts:
         raise typer.BadParameter('calibrate needs at least one prompt: --text "..."')
+    if out is not None and not out.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--out {out}: there is no such folder")
     floor, lowest, activation = _read_task(bundle)
     rivals = {prompt: [other for other in dict.fromkeys(negative or []) if other != prompt] for prompt in prompts}
     background = Background(rivals, activation=activation)
@@ -159,8 +161,8 @@ def _report(found: Calibration, background: Background, *, as_json: bool) -> Non
 
 
 def _line(entry: PromptThresholds) -> str:
-    seen = f"background {entry.typical:.3f}, highest {entry.highest:.3f}"
+    seen = f"background {entry.typical:.4f}, highest {entry.highest:.4f}"
     if entry.refused is not None:
         return f"{printable(entry.prompt)}: {seen}"
     low, high = entry.on_range
-    return f"{printable(entry.prompt)}: on {entry.on:.3f} ({low:.3f} to {high:.3f}), off {entry.off:.3f}; {seen}"
+    return f"{printable(entry.prompt)}: on {entry.on:.4f} ({low:.4f} to {high:.4f}), off {entry.off:.4f}; {seen}"

@@ -166,7 +166,7 @@ def _refusal(on: float, highest: float, goal: Goal) -> str | None:
     if not goal.bounded or on < _REFUSED:
         return None
     return (
-        f"the background scores up to {highest:.3f}, which leaves no room for a threshold below {_REFUSED:g}: record "
+        f"the background scores up to {highest:.4f}, which leaves no room for a threshold below {_REFUSED:g}: record "
         "it without the thing, word the prompt more closely, or give what it was mistaken for as a negative"
     )
 
@@ -178,15 +178,17 @@ def _warnings(on: float, typical: float, highest: float, blocks: int, goal: Goal
     seen = goal.floor if goal.floor is not None else (0.5 if goal.bounded else math.inf)
     if typical >= seen:
         warnings.append(
-            f"it scores {typical:.2f} most of the time: it seems to be in the background; record it without the thing"
+            f"it scores {typical:.4f} and more half of the time: it seems to be in the background; record it without "
+            "the thing"
         )
     elif highest >= seen:
         warnings.append(
-            f"it scored {highest:.2f} once: if the thing was there, record again without it; if not, give what it was "
+            f"it scored up to {highest:.4f}: if the thing was there, record again without it; if not, give what it was "
             "mistaken for as a negative"
         )
     if goal.bounded and on >= _HIGH:
-        warnings.append(f"a threshold of {on:.3f} leaves little room: things that are there may be missed")
+        remedy = "" if highest >= _HIGH else "; a longer clip and some negatives tell the pace better"
+        warnings.append(f"a threshold of {on:.4f} leaves little room: things that are there may be missed{remedy}")
     return tuple(warnings)
 
 

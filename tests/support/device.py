@@ -23,7 +23,7 @@ def frame_at(image: npt.NDArray[np.uint8], captured: float = 0.0, source: str = 
 
 
 def grounding(
-    frame: Frame, prompts: Sequence[str], found: Sequence[tuple[str, float, Sequence[float]]], **scores: float
+    frame: Frame, prompts: Sequence[str], found: Sequence[tuple[str, float, Any]], **scores: float
 ) -> Grounding:
     """What a model found: prompt, score and box of each. `scores`: the best ones of prompts without a box, by place."""
     best = [max((score for label, score, _ in found if label == prompt), default=0.0) for prompt in prompts]

@@ -68,6 +68,9 @@ def test_a_clip_becomes_thresholds_that_a_trigger_takes(mmedge: Mmedge, tmp_path
     [
         pytest.param((SOURCE.format(9),), 2, "needs at least one prompt", id="no-prompt"),
         pytest.param((SOURCE.format(9), "--text", "a cone"), 4, "must be 10.4 s and longer", id="short-clip"),
+        pytest.param(
+            (SOURCE.format(9), "--text", "a", "--out", "no/c.toml"), 2, "there is no such folder", id="folder"
+        ),
         pytest.param(("nowhere.mp4", "--text", "a cone"), 5, "nowhere.mp4", id="no-source"),
         pytest.param((SOURCE.format(9), "--text", "a", "--seconds", "5"), 2, "12", id="seconds"),
     ],
