@@ -105,7 +105,7 @@ class Mqtt:
         elif isinstance(item, StateChange):
             self._state(item)
         elif isinstance(item, PromptsChange):
-            self._prompts(item.model, item.prompts, item.version, item.at_utc)
+            self._prompts(item.model, item.prompts, item.version, item.at_utc, told=True)
 
     def close(self) -> None:
         """Say ``offline`` and leave the broker."""
@@ -151,10 +151,15 @@ class Mqtt:
             self._broker.keep(self._topics.state(change.source), encode(change.to_json()))
             self._broker.keep(self._topics.source_availability(change.source), ONLINE if live else OFFLINE)
 
-    def _prompts(self, model: str, prompts: tuple[str, ...], version: int, at: datetime) -> None:
+    def _prompts(self, model: str, prompts: tuple[str, ...], version: int, at: datetime, told: bool) -> None:
+        """Other prompts are in force.
+
+        A command and the change that follows from it may come in any order. What is `told` counts: the device may add
+        prompts to those that were asked for. Where nobody tells, the command is all there is.
+        """
         with self._lock:
-            # A command and the change that follows from it tell the same, and may come in any order.
-            if model not in self._models or version <= self._versions.get(model, 0):
+            known = self._versions.get(model, 0)
+            if model not in self._models or version < known or (version == known and not told):
                 return
             self._versions[model] = version
             self._models[model] = prompts
@@ -229,7 +234,7 @@ class Mqtt:
             self._commands.put(model, payload, retained)
 
     def _prompts_set(self, model: str, prompts: tuple[str, ...], version: int) -> None:
-        self._prompts(model, prompts, version, datetime.now(timezone.utc))
+        self._prompts(model, prompts, version, datetime.now(timezone.utc), told=False)
 
     def _prompts_refused(self, model: str, reason: str) -> None:
         answer = encode({"model": model, "error": reason, "at": utc_text(datetime.now(timezone.utc))})

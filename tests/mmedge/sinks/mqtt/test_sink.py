@@ -245,6 +245,31 @@ def test_a_command_changes_the_prompts(broker: Mosquitto, payload: bytes) -> Non
     assert len(prompts) == 2
 
 
+@pytest.mark.parametrize("told_first", [True, False])
+def test_what_the_device_tells_counts_more_than_the_command(broker: Mosquitto, told_first: bool) -> None:
+    """A device adds the prompts of its privacy and its triggers to those that were asked for."""
+    in_force = ("a cat", "a face")
+    change = PromptsChange("door", ("front",), in_force, 2, datetime.now(timezone.utc))
+
+    class Device(Prompts):
+        def set_prompts(self, model: str, prompts: Sequence[str]) -> int:
+            version = super().set_prompts(model, prompts)
+            if told_first:
+                sink.write(change)
+            return version
+
+    with opened(broker, context(Device())) as sink, Listener(broker, f"{BASE}/models/door/#") as listener:
+        listener.publish(f"{BASE}/models/door/prompts/set", b'["a cat"]')
+        listener.wait(lambda m: m.topic == f"{BASE}/models/door/prompts" and json.loads(m.payload)["version"] == 2)
+        if not told_first:
+            sink.write(change)
+        listener.wait(
+            lambda m: m.topic == f"{BASE}/models/door/prompts" and json.loads(m.payload)["prompts"] == list(in_force)
+        )
+        listener.settle()
+    assert json.loads(retained(broker)[f"{BASE}/models/door/prompts"])["prompts"] == list(in_force)
+
+
 @pytest.mark.parametrize(
     ("payload", "says"),
     [
