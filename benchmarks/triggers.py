@@ -285,6 +285,8 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=3000)
     parser.add_argument("--quick", action="store_true", help="one camera, short clips; nothing is written")
     arguments = parser.parse_args()
+    if arguments.cameras < 1:
+        parser.error(f"--cameras must be at least 1, got {arguments.cameras}")
     first = 1000 if arguments.quick else arguments.first_seed
     cameras, background_s, events_s = (1, 12, 20) if arguments.quick else (arguments.cameras, 30, 180)
     with mmedge.load(engine="onnxruntime", threshold=LOWEST, threads=1) as model:
@@ -295,7 +297,7 @@ def main() -> None:
         report: dict[str, Any] = judge_all(recordings)
         report["tracks"] = track(model, first + 100, 1 if arguments.quick else 2)
     if not arguments.quick:
-        about: dict[str, Any] = {"seeds": [first, first + cameras - 1], "chosen_on_seeds": [1000, 1203]}
+        about: dict[str, Any] = {"seeds": [first, first + cameras - 1], "chosen_on_seeds": [[1000, 1203], [2000, 2011]]}
         about |= {"fps": FPS, "background_s": background_s, "events_s": events_s, "model": "built-in tabletop"}
         write(Path(RESULTS) / "triggers.json", {**about, **report})
 
