@@ -25,7 +25,7 @@ from stream_bench.vitals import UNITS, Vitals, now
 
 from mmedge.model import load
 from mmedge.results import Result
-from mmedge.streaming import Backoff, StateChange, Stream
+from mmedge.streaming import StateChange, Stream
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -117,7 +117,7 @@ def main() -> int:
     rows, vitals = [], []
     with RtspServer(arguments.data / "video" / "bottle-detection.mp4") as server, load(threads=1) as model:
         model.set_text(["a ball", "a cube"])
-        options: dict[str, Any] = {"timeout": 2.0, "backoff": Backoff(longest=1.0), "max_rate": 10}
+        options: dict[str, Any] = {"timeout": 2.0, "max_rate": 10}
         with model.stream(server.url, on_state=watcher.told, **options) as stream:
             stream.start(watcher.result)
             watcher.wait(lambda: watcher.newest is not None, 15)

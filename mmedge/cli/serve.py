@@ -68,6 +68,9 @@ def _from_file(file: Path, check: bool) -> None:
 
 
 def _run(config: DeviceConfig, reload: Callable[[Device], None]) -> None:
+    from mmedge.memory import limit_arenas
+
+    limit_arenas()
     _need_server()
     from mmedge.device.device import Device
     from mmedge.device.secrets import HidingFilter

@@ -187,7 +187,7 @@ class Device:
         return self._newest.get(source)
 
     def events(self, limit: int = 100) -> list[Event]:
-        """See `RunningDevice`; 200 are kept, and 64 MiB of best frames."""
+        """See `RunningDevice`; 200 are kept, and 32 MiB of best frames, which are JPEGs once the event is over."""
         return self._history.newest(limit)
 
     def attach(self, name: str, sink: Sink, capacity: int = 64) -> None:
@@ -292,6 +292,7 @@ class Device:
         while not self._stopped.wait(_TICK_S):
             with self._lock:
                 self._tell_events(self._pipeline.tick(time.monotonic(), datetime.now(timezone.utc)))
+            self._history.pack()
 
 
 def _close_beside(queued: Queued) -> None:

@@ -28,7 +28,7 @@ def open_source(spec: str | int | os.PathLike[str], *, timeout: float = 5.0, ope
         open_timeout: Seconds within which a camera or network stream must answer.
 
     Returns:
-        The open source. Its `read` waits for frames in their order; `mmedge.stream` adds policies and time limits.
+        The open source. Its `read` waits for frames in their order; `mmedge.streaming` adds policies and time limits.
 
     Raises:
         InputError: `spec` is no name, number or path, or a time is out of range.

@@ -17,6 +17,12 @@ from contextlib import contextmanager
 VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 _OURS = ("rtsp_transport", "rtsp_flags")
+_AS_OPENCV_DOES = "rtsp_flags;prefer_tcp"
+"""OpenCV's own choice, which it makes only where the variable says nothing at all."""
+
+_FEW_FRAMES = "fpsprobesize;3"
+"""FFmpeg looks at 20 frames for the frame rate before it gives the first: at 10 frames a second, a camera that was lost
+would be back 2 seconds later for it."""
 
 _changed = threading.Condition()
 _waiting: deque[object] = deque()
@@ -58,8 +64,7 @@ def _enter(transport: str | None, deadline: float) -> None:
                 raise TimeoutError("streams over another transport are still being opened")
             if _inside == 0:
                 _transport, _before = transport, os.environ.get(VARIABLE)
-                if transport is not None:
-                    os.environ[VARIABLE] = with_transport(_before, transport)
+                os.environ[VARIABLE] = with_transport(_before, transport)
             _inside += 1
         finally:
             _waiting.remove(turn)
@@ -70,7 +75,7 @@ def _leave() -> None:
     global _inside
     with _changed:
         _inside -= 1
-        if _inside == 0 and _transport is not None:
+        if _inside == 0:
             if _before is None:
                 os.environ.pop(VARIABLE, None)
             else:
@@ -78,7 +83,17 @@ def _leave() -> None:
         _changed.notify_all()
 
 
-def with_transport(options: str | None, transport: str) -> str:
-    """FFmpeg's `options` as OpenCV takes them (``name;value|name;value``), with this transport and no other."""
-    kept = [option for option in (options or "").split("|") if option and option.partition(";")[0] not in _OURS]
-    return "|".join([*kept, f"rtsp_transport;{transport}"])
+def with_transport(options: str | None, transport: str | None) -> str:
+    """FFmpeg's `options` as OpenCV takes them (``name;value|name;value``), for an RTSP stream that opens soon.
+
+    Args:
+        options: The user's; they stay in force.
+        transport: ``tcp`` or ``udp``, and no other; None: what the user's options or else OpenCV choose.
+    """
+    given = [option for option in (options or "").split("|") if option]
+    names = [option.partition(";")[0] for option in given]
+    probing = [] if "fpsprobesize" in names else [_FEW_FRAMES]
+    if transport is not None:
+        given = [option for option, name in zip(given, names, strict=True) if name not in _OURS]
+        return "|".join([*given, *probing, f"rtsp_transport;{transport}"])
+    return "|".join([*given, *probing, *([] if given else [_AS_OPENCV_DOES])])

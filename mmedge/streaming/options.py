@@ -24,7 +24,7 @@ class Backoff:
     """
 
     first: float = 0.25
-    longest: float = 2.0
+    longest: float = 1.0
     attempts: int | None = None
 
 

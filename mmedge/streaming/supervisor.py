@@ -84,7 +84,9 @@ class Supervisor:
             if len(self._logs) > _MOST_LOGS:
                 self._logs.clear()
             limited = self._logs.setdefault(key, Limited(log, level, _BURST))
-            limited(f"{change.source}: {change.state}" + (f": {change.reason}" if change.reason else ""))
+            # Errors of sources begin with their name.
+            reason = (change.reason or "").removeprefix(f"{change.source}: ")
+            limited(f"{change.source}: {change.state}" + (f": {reason}" if reason else ""))
         if self._on_state is None:
             return
         try:

@@ -196,7 +196,7 @@ def _sense(image: Image, lens: Lens, noise: int) -> Image:
     return np.asarray(cv2.addWeighted(image, 1.0, window, lens.noise / 25, -128 * lens.noise / 25), dtype=np.uint8)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _vignette(size: tuple[int, int], strength: float) -> Image:
     across, down = np.linspace(-1, 1, size[0])[None, :], np.linspace(-1, 1, size[1])[:, None]
     keep = np.clip(255 * (1 - strength * (across * across + down * down) / 2), 0, 255).astype(np.uint8)

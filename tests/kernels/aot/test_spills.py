@@ -1,6 +1,6 @@
 """Every standard kernel is compiled, and none that is built to stay in registers spills.
 
-For the oldest architecture, a Jetson's and the newest; for all of them with MMEDGE_ALL_TARGETS=1, as `make kernels` does.
+For the oldest architecture, a Jetson's and the newest; for all with MMEDGE_ALL_TARGETS=1, as `make kernels` does.
 """
 
 from __future__ import annotations

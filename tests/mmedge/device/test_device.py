@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from support.bundles import COLORS, frame_of
@@ -21,8 +22,9 @@ from mmedge.device.reading import parse_config
 from mmedge.errors import ConfigError, InputError, MmedgeError, TextInputError
 from mmedge.results import Result
 from mmedge.sinks.sink import Observation, PromptsChange
+from mmedge.sources.frame import Frame
 from mmedge.streaming import SourceOptions, StateChange
-from mmedge.triggers.event import Event
+from mmedge.triggers.event import Event, EventKind
 from mmedge.triggers.settings import TriggerSettings
 
 Start = Callable[[Any], Device]
@@ -338,7 +340,7 @@ def test_a_device_is_started_once(running: Start) -> None:
 def test_best_frames_are_bounded() -> None:
     from support.device import classification, frame_at
 
-    from mmedge.device.history import MOST_EVENTS, MOST_PIXELS, History
+    from mmedge.device.history import MOST_BYTES, MOST_EVENTS, History
 
     history = History()
     image = np.zeros((2000, 2000, 3), np.uint8)
@@ -352,7 +354,38 @@ def test_best_frames_are_bounded() -> None:
     kept = history.newest(1000)
     assert [event.id for event in kept] == [str(number) for number in range(MOST_EVENTS + 49, 49, -1)]
     assert {event.kind for event in kept} == {"end"}
-    assert 0 < sum(event.best.image.nbytes for event in kept if event.best is not None) <= MOST_PIXELS
+    assert 0 < sum(event.best.image.nbytes for event in kept if event.best is not None) <= MOST_BYTES
     assert kept[0].best is not None
     history.forget_pixels()
+    assert all(event.best is None for event in history.newest(1000))
+
+
+def test_the_best_frames_of_what_is_over_are_kept_as_jpegs() -> None:
+    from support.device import classification, frame_at
+
+    from mmedge.device.history import History
+
+    def message(id: str, kind: EventKind, frame: Frame) -> Event:
+        result, at = classification(frame, {"red": 1.0}), frame.captured_at
+        return Event(id, kind, "t", "s", "red", 0.0, at, at, 0.0, 1.0, 1.0, frame, result)
+
+    history = History()
+    smooth = cv2.resize(np.random.default_rng(7).integers(0, 256, (3, 4, 3), np.uint8), (640, 480))
+    frames = [frame_at(smooth, float(number)) for number in range(150)]
+    for number, frame in enumerate(frames):
+        history.add(message(str(number), "end", frame))
+        history.pack()
+    going_on = frame_at(smooth, 150.0)
+    history.add(message("150", "update", going_on))
+    history.pack()
+    kept = history.newest(1000)
+    assert kept[0].best is going_on
+    # Raw, they would be 132 MiB.
+    for event, frame in zip(kept[:0:-1], frames, strict=True):
+        assert event.best is not None
+        assert (event.best.index, event.best.captured_at) == (frame.index, frame.captured_at)
+        assert event.best.image.shape == frame.image.shape
+        assert np.abs(event.best.image.astype(int) - frame.image).mean() < 3
+    history.forget_pixels()
+    history.pack()
     assert all(event.best is None for event in history.newest(1000))

@@ -15,7 +15,7 @@ from support.streaming import Listener, Slow, threads
 
 from mmedge.errors import SourceLostError, SourceOpenError
 from mmedge.sources import open_source
-from mmedge.streaming import Backoff, Stream, stream
+from mmedge.streaming import Stream, stream
 
 
 def test_refused_connection() -> None:
@@ -141,7 +141,7 @@ def test_a_stream_is_back_soon_after_its_server_each_time(fast_server: RtspServe
     def lost(times: int) -> bool:
         return settled(lambda: heard.states().count("reconnecting") == times, 5)
 
-    with stream(Slow(), fast_server.url, timeout=1, backoff=Backoff(longest=1), on_state=heard) as results:
+    with stream(Slow(), fast_server.url, timeout=1, on_state=heard) as results:
         next(results)
         for times, frozen in ((1, False), (2, True), (3, False)):
             if frozen:
