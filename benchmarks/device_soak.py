@@ -47,6 +47,10 @@ STOP_S = 4.2
 
 PROMPTS = (["a cube", "a ball"], ["a cube", "the red cube"], ["a cube", "a cone", "the blue ball"])
 TABLE = "tabletop://?fps=15&seed="
+TRIGGERS = "\n".join(
+    f'[triggers.{shape}]\nprompt = "a {shape}"\non = 0.4\noff = 0.35\nmin_duration = 0\nend_after = 0.1\ncool_down = 0'
+    for shape in ("cube", "ball", "ring", "cone", "cylinder")
+)
 DEVICE = f"""
 [models.table]
 prompts = ["a cube", "a ball"]
@@ -67,21 +71,7 @@ url = "fault+{TABLE}4?resize=320x240*2s@1s/6s&corrupt=0.02&seed=4"
 max_rate = 5
 [privacy]
 blur = ["the yellow thing"]
-[triggers.cube]
-prompt = "a cube"
-on = 0.5
-off = 0.45
-min_duration = 0
-end_after = 0.1
-cool_down = 0.1
-lost_after = 0.5
-[triggers.ball]
-prompt = "a ball"
-on = 0.5
-off = 0.45
-min_duration = 0
-end_after = 0.1
-cool_down = 0.1
+{TRIGGERS}
 [sinks.lines]
 kind = "jsonl"
 path = "soak.jsonl"
@@ -199,7 +189,8 @@ def main() -> int:
         stopping = time.monotonic()
         device.stop()
         stop_s = time.monotonic() - stopping
-    time.sleep(0.5)
+    # A camera that is in the middle of a hang of 3 s is left to itself, and its thread ends with it.
+    time.sleep(4)
     ours = ("read ", "close ", "watch sources", "run model", "mmedge")
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith(ours)]
     grown = growth(sampler.after(warm_up))

@@ -19,8 +19,6 @@ MOST_EVENTS = 200
 MOST_BYTES = 32 * 2**20
 """Of pictures; the oldest happenings lose their best frames first."""
 
-_QUALITY = 90
-
 
 class History:
     """The newest message of each of the last happenings. Any thread may call any method."""
@@ -87,7 +85,7 @@ class _Packed(Frame):
     def __init__(self, frame: Frame) -> None:
         values = {field.name: getattr(frame, field.name) for field in fields(Frame) if field.name != "image"}
         # A frozen dataclass; and without an attribute `image`, so that `__getattr__` is asked for it.
-        vars(self).update(values, jpeg=encode_jpeg(frame.image, _QUALITY))
+        vars(self).update(values, jpeg=encode_jpeg(frame.image))
 
     def __getattr__(self, name: str) -> Any:
         if name != "image":

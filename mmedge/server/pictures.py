@@ -7,6 +7,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import ref
 
 import cv2
 import numpy.typing as npt
@@ -52,7 +53,8 @@ class Pictures:
     def __init__(self, workers: int = 2) -> None:
         self._workers = workers
         self._pool: ThreadPoolExecutor | None = None
-        self._kept: OrderedDict[tuple[Any, ...], tuple[Frame, asyncio.Future[bytes]]] = OrderedDict()
+        # Of a frame only which it was: many pictures are kept of events whose frames nobody else keeps any more.
+        self._kept: OrderedDict[tuple[Any, ...], tuple[ref[Frame], asyncio.Future[bytes]]] = OrderedDict()
         self.encoded = 0
 
     async def jpeg(self, shot: Shot) -> bytes:
@@ -61,10 +63,10 @@ class Pictures:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="mmedge-jpeg")
         place = (*shot.key, shot.width, shot.result is not None, shot.state if shot.result is not None else None)
         kept = self._kept.get(place)
-        if kept is None or kept[0] is not shot.frame:
+        if kept is None or kept[0]() is not shot.frame:
             future = asyncio.get_running_loop().run_in_executor(self._pool, _encode, shot)
             self.encoded += 1
-            self._kept[place] = kept = (shot.frame, future)
+            self._kept[place] = kept = (ref(shot.frame), future)
             while len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(place)

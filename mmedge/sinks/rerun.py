@@ -26,6 +26,8 @@ _FLUSH_WAIT_S = 2.0
 _CLOSE_WAIT_S = 0.5
 _AGAIN_AFTER_S = 2.0
 _SMALLEST = 65536
+_MOST_PIECES = 32768
+"""Of a file. Rerun's library keeps 1.3 KB of memory for each until the file ends: they are its index."""
 
 
 class Rerun:
@@ -42,7 +44,8 @@ class Rerun:
         path: The first .rrd file; further ones, also of later runs, are ``PATH-1.rrd``, … None: give `url`.
         url: Of a viewer, ``rerun+http://127.0.0.1:9876/proxy``. None: give `path`.
         quality: Of the JPEG frames, 1 to 100.
-        max_bytes: A file that is larger is finished, and the next begun; at least 65,536. None: no limit.
+        max_bytes: A file that is larger is finished, and the next begun; at least 65,536. None: no limit. So is one of
+            32,768 pieces: each entity gets one in half a second.
         keep: How many files there may be; the oldest are deleted. None: all.
         sources: What is known of the sources, for the names of scores.
 
@@ -75,6 +78,8 @@ class Rerun:
         self._family = None if path is None else Family(path, ".rrd", keep)
         self._outlet: Outlet | None = None
         self._flushed = 0.0
+        self._touched: set[tuple[str, ...]] = set()
+        self._pieces = 0
         self._not_before = 0.0
         self._error = SinkError("")
         self._prompts = {watched.name: watched.prompts for watched in sources}
@@ -118,16 +123,16 @@ class Rerun:
         root = [result.source]
         if item.frame is not None:
             jpeg = encode_jpeg(item.frame.image, self._quality)
-            stream.log([*root, "image"], rerun.EncodedImage(contents=jpeg, media_type="image/jpeg"))
+            self._log(stream, [*root, "image"], rerun.EncodedImage(contents=jpeg, media_type="image/jpeg"))
         if isinstance(result, Grounding):
             colors = [color_of(int(prompt))[::-1] for prompt in result.prompts]
             boxes = rerun.Boxes2D(
                 array=result.boxes, array_format=rerun.Box2DFormat.XYXY, labels=captions(result), colors=colors
             )
-            stream.log([*root, "image", "boxes"], boxes)
+            self._log(stream, [*root, "image", "boxes"], boxes)
         self._scores(stream, result)
-        stream.log([*root, "latency_ms"], rerun.Scalars(result.latency_ms))
-        stream.log([*root, "age_ms"], rerun.Scalars(result.age_ms))
+        self._log(stream, [*root, "latency_ms"], rerun.Scalars(result.latency_ms))
+        self._log(stream, [*root, "age_ms"], rerun.Scalars(result.age_ms))
 
     def _scores(self, stream: Any, result: Result) -> None:
         if isinstance(result, Grounding):
@@ -139,8 +144,8 @@ class Rerun:
         entity = [result.source, "scores"]
         if len(names) == len(scores) and self._named.get(result.source) != names:
             self._named[result.source] = names
-            stream.log(entity, self._rerun.SeriesLines(names=list(names)), static=True)
-        stream.log(entity, self._rerun.Scalars(scores.astype(np.float64)))
+            self._log(stream, entity, self._rerun.SeriesLines(names=list(names)), static=True)
+        self._log(stream, entity, self._rerun.Scalars(scores.astype(np.float64)))
 
     def _happening(self, stream: Any, item: Any) -> None:
         self._at(stream, item.at_utc)
@@ -155,13 +160,17 @@ class Rerun:
             entity = [item.source, "state"]
             words = item.state if item.reason is None else f"{item.state}: {item.reason}"
             level = "INFO" if item.state in ("connecting", "live", "ended") else "WARN"
-        stream.log(entity, self._rerun.TextLog(words, level=level))
+        self._log(stream, entity, self._rerun.TextLog(words, level=level))
+
+    def _log(self, stream: Any, entity: list[str], what: Any, *, static: bool = False) -> None:
+        self._touched.add(tuple(entity))
+        stream.log(entity, what, static=static)
 
     def _at(self, stream: Any, moment: datetime) -> None:
         stream.set_time("captured", timestamp=np.datetime64(nanoseconds(moment), "ns"))
 
     def _current(self) -> Outlet:
-        if self._outlet is not None and self._max_bytes is not None and self._outlet.size >= self._max_bytes:
+        if self._outlet is not None and self._is_full(self._outlet):
             self.close()
         if self._outlet is None:
             if time.monotonic() < self._not_before:
@@ -173,8 +182,14 @@ class Rerun:
                 self._error = error
                 raise
             self._flushed, self._not_before = time.monotonic(), 0.0
+            self._pieces = 0
+            self._touched.clear()
             self._named.clear()
         return self._outlet
+
+    def _is_full(self, outlet: Outlet) -> bool:
+        too_large = self._max_bytes is not None and outlet.size >= self._max_bytes
+        return too_large or (self._family is not None and self._pieces >= _MOST_PIECES)
 
     def _open(self) -> Outlet:
         if self._family is None:
@@ -188,6 +203,9 @@ class Rerun:
 
     def _flush(self, outlet: Outlet, patience: float) -> None:
         self._flushed = time.monotonic()
+        # What is logged to an entity between two flushes is one piece of the file.
+        self._pieces += len(self._touched)
+        self._touched.clear()
         try:
             outlet.flush(patience)
         except SinkError as error:

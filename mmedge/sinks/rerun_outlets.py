@@ -21,6 +21,7 @@ _CONNECT_WAIT_S = 2.0
 _END_WAIT_S = 2.0
 _MOST_WAITING = 16 * 2**20
 _PIECE = 2**20
+_TICK_S = 60
 
 
 class Outlet(Protocol):
@@ -75,7 +76,9 @@ class FileOutlet:
         self._lock = threading.Lock()
         self._pipe, into = os.pipe()
         self._thread = threading.Thread(target=self._collect, name="mmedge rerun file", daemon=True)
-        self.stream = rerun.RecordingStream(_APPLICATION)
+        # Flushed often enough: each piece that Rerun's own clock cut off besides would cost memory until the file ends.
+        batches = rerun.ChunkBatcherConfig(flush_tick=_TICK_S)
+        self.stream = rerun.RecordingStream(_APPLICATION, batcher_config=batches)
         self.stream.save(f"/dev/fd/{into}")
         os.close(into)
         self._thread.start()

@@ -370,7 +370,8 @@ def test_the_best_frames_of_what_is_over_are_kept_as_jpegs() -> None:
         return Event(id, kind, "t", "s", "red", 0.0, at, at, 0.0, 1.0, 1.0, frame, result)
 
     history = History()
-    smooth = cv2.resize(np.random.default_rng(7).integers(0, 256, (3, 4, 3), np.uint8), (640, 480))
+    coarse = np.random.default_rng(7).integers(0, 256, (3, 4, 3), np.uint8)
+    smooth = np.asarray(cv2.resize(coarse, (640, 480)), np.uint8)
     frames = [frame_at(smooth, float(number)) for number in range(150)]
     for number, frame in enumerate(frames):
         history.add(message(str(number), "end", frame))

@@ -111,6 +111,19 @@ def test_large_files_are_finished_and_the_oldest_deleted(tmp_path: Path) -> None
     assert len(frames) > 10
 
 
+def test_a_file_of_many_pieces_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmedge.sinks.rerun._MOST_PIECES", 100)
+    sink = Rerun(tmp_path / "out.rrd", max_bytes=None, keep=None)
+    for n in range(60):
+        sink.write(observation(n, size=(32, 24)))
+        sink.idle()
+    sink.close()
+    names = sorted(os.listdir(tmp_path))
+    assert 3 <= len(names) <= 5
+    frames = [frame for name in names for frame in tables(tmp_path / name)["/door/age_ms"].column("frame")]
+    assert sorted(frames) == list(range(60))
+
+
 KILLED = """
 import os, sys
 from support.sink_items import observation

@@ -128,7 +128,7 @@ def test_server_that_freezes_is_lost_in_time(server: RtspServer) -> None:
         frozen = time.monotonic()
         with pytest.raises(SourceLostError):
             read_on(results)
-        assert time.monotonic() - frozen < 1.6
+        assert time.monotonic() - frozen < 2.5
         closing = time.monotonic()
     assert time.monotonic() - closing < 2.5
 
