@@ -65,7 +65,7 @@ bench: $(VENV)/full
 	$(BIN)/python benchmarks/precision.py
 
 kernels: $(VENV)/full
-	MMEDGE_ALL_TARGETS=1 $(BIN)/pytest tests/kernels/aot/test_spills.py
+	MMEDGE_ALL_TARGETS=1 $(BIN)/pytest tests/kernels/aot/test_spills.py tests/kernels/test_jit_launches.py
 
 clean:
 	rm -rf $(VENV) build dist

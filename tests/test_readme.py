@@ -42,5 +42,5 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_verbs_of_the_readme_exist() -> None:
     done = subprocess.run([sys.executable, "-m", "mmedge", "--help"], capture_output=True, text=True, check=True)
     verbs = set(re.findall(r"^    mmedge (\w+)", README, flags=re.MULTILINE))
-    assert verbs == {"export", "build", "run", "info", "verify", "doctor"}
+    assert verbs == {"export", "build", "run", "serve", "calibrate", "info", "verify", "doctor"}
     assert all(verb in done.stdout for verb in verbs)

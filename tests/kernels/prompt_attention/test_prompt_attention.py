@@ -115,7 +115,7 @@ def test_several_prompts(problem, implementation, extras, rows):
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_size(data, device):
     draw = data.draw
     b, m, d, e = draw(st.integers(1, 3)), draw(st.integers(1, 70)), draw(st.integers(1, 90)), draw(st.integers(1, 90))

@@ -53,9 +53,13 @@ def goes_on(device: Device, sink: Collecting, source: str) -> None:
     assert device.status()["sources"][source]["reconnects"] == 0
 
 
+def is_settled(source: dict[str, Any]) -> bool:
+    return bool(source["state"] == "live" and source["state_s"] > 0.4)
+
+
 def watched(device: Device) -> Collecting:
-    """A sink that is attached when every source is live."""
-    wait_for(lambda: all(source["state"] == "live" for source in device.status()["sources"].values()))
+    """A sink that is attached when every source has been live for a while, so that it is told nothing of before."""
+    wait_for(lambda: all(is_settled(source) for source in device.status()["sources"].values()))
     sink = Collecting()
     device.attach("probe", sink, 10_000)
     return sink

@@ -94,7 +94,8 @@ def test_every_frame_is_counted_once_at_any_moment(seed: int, monkeypatch: pytes
     assert reports["newest"].reconnects > 2
     assert reports["newest"].dropped["source"] > 0
     assert reports["thin"].dropped["rate"] > reports["thin"].processed
-    assert all(report.errors for report in reports.values())
+    # Those that are thinned out may be asked for none of the frames that are refused.
+    assert all(reports[name].errors for name in ("newest", "all", "file"))
     assert most["newest"] <= 2
     assert most["all"] <= 65
     assert most["file"] <= 3
