@@ -14,6 +14,7 @@ Exit code 1 where one of them grew, a camera or sink did nothing or failed, or t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import subprocess
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -117,7 +119,9 @@ def watch(address: str) -> None:
             events = json.load(urllib.request.urlopen(f"{address}/api/v1/events?limit=200", timeout=20))
             for event in events[-1:]:
                 picture = f"{address}/api/v1/events/{event['id']}/frame.jpg?drawn=true"
-                urllib.request.urlopen(picture, timeout=20).read()
+                # The oldest event may be forgotten between the two questions.
+                with contextlib.suppress(urllib.error.HTTPError):
+                    urllib.request.urlopen(picture, timeout=20).read()
     print(json.dumps({"pictures": got, "changes": changes}))
 
 
