@@ -87,6 +87,11 @@ def _run(config: DeviceConfig, reload: Callable[[Device], None]) -> None:
             sys.stderr.write(f"{config.name} is at {server.address}\n")
             sys.stderr.flush()
             asked.wait(lambda: reload(device))
+            # Beside each other, because each may take its 2 s.
+            ending = threading.Thread(target=device.stop, name="mmedge stop", daemon=True)
+            ending.start()
+            server.stop()
+            ending.join()
     except KeyboardInterrupt:
         # While it was starting. What was open is closed by now.
         return

@@ -34,8 +34,10 @@ from mmedge.triggers.event import Event
 _log = logging.getLogger("mmedge")
 
 STOP_S = 2.0
-"""How long stopping waits for cameras and models, and as long again for sinks that write what waits."""
+"""How long stopping may take in all: a third of it waits for cameras and models, the rest is for sinks to write what
+waits."""
 
+_MARGIN_S = 0.2
 _TICK_S = 0.5
 
 
@@ -113,20 +115,21 @@ class Device:
         _log.error("%s", self._refused)
 
     def stop(self) -> None:
-        """End everything; at most 2 s, and as long again where sinks have something to write. Safe to call twice."""
+        """End everything, within 2 s whatever hangs. Safe to call twice."""
+        deadline = time.monotonic() + STOP_S - _MARGIN_S
         self._stopped.set()
         watches = list(self._models.watches.values())
         for watch in watches:
             watch.ask_to_stop()
         # A change that is under way may load a model; nobody waits for that.
-        alone = self._changing.acquire(timeout=STOP_S / 2)
+        alone = self._changing.acquire(timeout=STOP_S / 4)
         try:
-            stop(watches, time.monotonic() + STOP_S / 2)
+            stop(watches, time.monotonic() + STOP_S / 3)
             with self._lock:
                 self._tell_events(self._pipeline.stop())
-            self._outlets.close(STOP_S)
+            self._outlets.close(max(deadline - time.monotonic(), STOP_S / 4))
             if self._ticker.ident is not None and self._ticker is not threading.current_thread():
-                self._ticker.join(STOP_S)
+                self._ticker.join(_MARGIN_S)
         finally:
             if alone:
                 self._changing.release()

@@ -231,8 +231,7 @@ def test_stopping_takes_less_than_2_s_while_a_camera_and_a_sink_hang(bundle: Pat
     wait_for(lambda: device.status()["sources"]["front"]["processed"] >= 5)
     started = time.monotonic()
     device.stop()
-    # 2 s for the camera, and as long for the sink.
-    assert time.monotonic() - started < 4.5
+    assert time.monotonic() - started < 2.4
     camera.release.set()
     sink.release.set()
 

@@ -110,7 +110,7 @@ def test_a_device_from_its_file_until_it_is_asked_to_end(folder: Path, served: l
 
     code, seconds = one.end(signal.SIGTERM)
     assert code == 0
-    assert seconds < 4.5
+    assert seconds < 3
     told = "".join(one.lines)
     assert told.count("hall is at http://") == 1
     assert "max_rat" in told
